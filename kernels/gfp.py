@@ -1,0 +1,18 @@
+"""GFP flag bits of Linux 6.1 (include/linux/gfp_types.h), as far as page placement depends on them."""
+
+GFP_MOVABLE = 0x08  # ___GFP_MOVABLE
+GFP_RECLAIMABLE = 0x10  # ___GFP_RECLAIMABLE
+GFP_HIGH = 0x20  # ___GFP_HIGH
+GFP_ATOMIC_BIT = 0x200  # ___GFP_ATOMIC
+GFP_DIRECT_RECLAIM = 0x400  # ___GFP_DIRECT_RECLAIM
+GFP_KSWAPD_RECLAIM = 0x800  # ___GFP_KSWAPD_RECLAIM
+GFP_NOWARN = 0x2000  # ___GFP_NOWARN
+GFP_NORETRY = 0x10000  # ___GFP_NORETRY
+GFP_NOMEMALLOC = 0x80000  # ___GFP_NOMEMALLOC
+
+GFP_KERNEL = 0xCC0  # reclaim, I/O and file system allowed
+GFP_NOWAIT = GFP_KSWAPD_RECLAIM
+GFP_ATOMIC = GFP_HIGH | GFP_ATOMIC_BIT | GFP_KSWAPD_RECLAIM
+
+GFP_MOVABLE_SHIFT = 3
+GFP_MOVABLE_MASK = GFP_RECLAIMABLE | GFP_MOVABLE  # (gfp & mask) >> shift is the migratetype asked for
