@@ -1,0 +1,389 @@
+"""Object caches (mm/slub.c, Linux 6.1) of a kernel without SMP: one cpu slab and one partial list per cache.
+
+Without SMP there are no per-cpu partial lists; without SYSFS there is no slab debugging. Slabs are single pages
+here: `make_slub` refuses an object size that Linux would put into larger ones.
+
+An object is an int: slab row * objects per slab + index in the slab. Slab rows are numbered per cache and used
+again after the page went back, so 0 <= object < max_slabs * objects per slab, and rows of other arrays can be
+indexed by it.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.compile import kernel
+from kernels.gfp import GFP_NORETRY, GFP_NOWARN
+from kernels.page_alloc import Zone, alloc_pages, free_pages
+
+# caches
+MAPLE_NODE = 0
+VM_AREA_STRUCT = 1
+VM_REGION = 2
+
+OBJECT_SIZES_M68K = (256, 68, 44)  # bytes, by cache; measured on m68k with gcc 12
+
+# columns of Slub.geometry
+OBJECT_SIZE = 0  # bytes, alignment included
+OBJECTS_PER_SLAB = 1
+MIN_PARTIAL = 2  # slabs: from here on an emptied slab goes back to the page allocator
+
+# columns of Slub.scalar
+CPU_SLAB = 0  # slab row, -1 = none
+PARTIAL_HEAD = 1  # slab row, -1 = none
+PARTIAL_TAIL = 2
+NR_PARTIAL = 3
+UNUSED_ROWS = 4  # entries on the stack Slub.unused_row
+BUDGET = 5  # failslab: objects that may still be handed out, -1 = unlimited
+OBJECTS = 6  # objects handed out now
+OBJECTS_PEAK = 7
+PAGES = 8  # slab pages held now
+PAGES_PEAK = 9
+ALLOCATIONS = 10  # objects handed out since the reset
+FREES = 11  # objects given back since the reset
+PAGE_FAILURES = 12  # slab pages asked for and not got since the reset
+ROW_FAILURES = 13  # slabs refused because max_slabs was too small: the simulation is void if this is not 0
+SCALARS = 14
+
+# Slub.log rows are (event, subject, value, number)
+EVENT_OBJECT_ALLOC = 1  # cache, object, 0
+EVENT_OBJECT_FREE = 2  # cache, object, 0
+EVENT_SLAB_ALLOC = 3  # cache, pfn, 0
+EVENT_SLAB_FREE = 4  # cache, pfn, 0
+EVENT_OBJECT_FAIL = 5  # cache, 0, 0
+
+NONE = -1
+
+
+class Slub(NamedTuple):
+    """Several caches; the first index of every array but `log` and `log_used` is the cache."""
+
+    geometry: NDArray[np.int64]  # [caches, 3]
+    scalar: NDArray[np.int64]  # [caches, SCALARS]
+    slab_pfn: NDArray[np.int32]  # [caches, max_slabs] page of the slab, -1 = row not in use
+    slab_inuse: NDArray[np.int32]  # [caches, max_slabs] objects handed out
+    slab_freelist: NDArray[np.int32]  # [caches, max_slabs] first free object, -1 = none
+    partial_next: NDArray[np.int32]  # [caches, max_slabs] neighbours on the partial list, -1 = none
+    partial_prev: NDArray[np.int32]
+    unused_row: NDArray[np.int32]  # [caches, max_slabs] stack of slab rows without a page
+    next_object: NDArray[np.int32]  # [caches, max_slabs * most objects per slab] free list links
+    log: NDArray[np.int64]  # [events, 4] what was taken and given back in order; length 0 = nothing is logged
+    log_used: NDArray[np.int64]  # [1] rows of log in use
+
+
+def make_slub(
+    object_sizes: tuple[int, ...] = OBJECT_SIZES_M68K,
+    page_size: int = 8192,
+    max_slabs: int = 64,
+    log_events: int = 0,
+) -> Slub:
+    """Caches for objects of `object_sizes` bytes, empty, with room for `max_slabs` pages each.
+
+    ValueError if a slab of such an object would not be a single page (calculate_order: at least 8 objects and
+    at most one sixteenth of the page wasted).
+    """
+    caches = len(object_sizes)
+    geometry = np.zeros((caches, 3), np.int64)
+    for cache, size in enumerate(object_sizes):
+        if size <= 0 or page_size // size < 8 or page_size % size > page_size // 16:
+            raise ValueError(f"objects of {size} bytes do not live in single pages of {page_size} bytes")
+        # set_min_partial(): half of ilog2(size), at least 5, at most 10
+        geometry[cache] = size, page_size // size, max(5, min(10, (size.bit_length() - 1) // 2))
+    objects = max_slabs * int(geometry[:, OBJECTS_PER_SLAB].max())
+    slub = Slub(
+        geometry=geometry,
+        scalar=np.zeros((caches, SCALARS), np.int64),
+        slab_pfn=np.zeros((caches, max_slabs), np.int32),
+        slab_inuse=np.zeros((caches, max_slabs), np.int32),
+        slab_freelist=np.zeros((caches, max_slabs), np.int32),
+        partial_next=np.zeros((caches, max_slabs), np.int32),
+        partial_prev=np.zeros((caches, max_slabs), np.int32),
+        unused_row=np.zeros((caches, max_slabs), np.int32),
+        next_object=np.zeros((caches, objects), np.int32),
+        log=np.zeros((log_events, 4), np.int64),
+        log_used=np.zeros(1, np.int64),
+    )
+    reset_slub(slub)
+    return slub
+
+
+@kernel
+def reset_slub(slub: Slub) -> None:
+    """Back to no object, no page and no budget limit; pages are not given back to any zone."""
+    caches, max_slabs = slub.slab_pfn.shape
+    for cache in range(caches):
+        scalar = slub.scalar[cache]
+        scalar[:] = 0
+        scalar[CPU_SLAB] = NONE
+        scalar[PARTIAL_HEAD] = NONE
+        scalar[PARTIAL_TAIL] = NONE
+        scalar[UNUSED_ROWS] = max_slabs
+        scalar[BUDGET] = -1
+        for row in range(max_slabs):
+            slub.slab_pfn[cache, row] = NONE
+            slub.slab_inuse[cache, row] = 0
+            slub.slab_freelist[cache, row] = NONE
+            slub.unused_row[cache, row] = max_slabs - 1 - row  # row 0 is on top
+    slub.log_used[0] = 0
+
+
+@kernel
+def log_event(slub: Slub, event: int, subject: int, value: int, number: int) -> None:
+    """Append one event if there is a log with room."""
+    used = slub.log_used[0]
+    if used < slub.log.shape[0]:
+        slub.log[used, 0] = event
+        slub.log[used, 1] = subject
+        slub.log[used, 2] = value
+        slub.log[used, 3] = number
+        slub.log_used[0] = used + 1
+
+
+@kernel
+def object_pfn(slub: Slub, cache: int, obj: int) -> int:
+    """The page that holds the object (virt_to_slab)."""
+    return int(slub.slab_pfn[cache, obj // slub.geometry[cache, OBJECTS_PER_SLAB]])
+
+
+@kernel
+def object_offset(slub: Slub, cache: int, obj: int) -> int:
+    """Bytes from the start of the object's page to the object."""
+    return int(obj % slub.geometry[cache, OBJECTS_PER_SLAB] * slub.geometry[cache, OBJECT_SIZE])
+
+
+@kernel
+def add_partial(slub: Slub, cache: int, row: int) -> None:
+    """Slab `row` to the tail of the partial list."""
+    scalar = slub.scalar[cache]
+    tail = scalar[PARTIAL_TAIL]
+    slub.partial_prev[cache, row] = tail
+    slub.partial_next[cache, row] = NONE
+    if tail == NONE:
+        scalar[PARTIAL_HEAD] = row
+    else:
+        slub.partial_next[cache, tail] = row
+    scalar[PARTIAL_TAIL] = row
+    scalar[NR_PARTIAL] += 1
+
+
+@kernel
+def remove_partial(slub: Slub, cache: int, row: int) -> None:
+    """Slab `row` off the partial list."""
+    scalar = slub.scalar[cache]
+    before = slub.partial_prev[cache, row]
+    after = slub.partial_next[cache, row]
+    if before == NONE:
+        scalar[PARTIAL_HEAD] = after
+    else:
+        slub.partial_next[cache, before] = after
+    if after == NONE:
+        scalar[PARTIAL_TAIL] = before
+    else:
+        slub.partial_prev[cache, after] = before
+    scalar[NR_PARTIAL] -= 1
+
+
+@kernel
+def allocate_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
+    """A new slab with all objects free, ascending; its row, or -1 if there is no page.
+
+    The page is asked for first without warning and retry, then with the caller's own flags.
+    """
+    scalar = slub.scalar[cache]
+    if scalar[UNUSED_ROWS] == 0:
+        scalar[ROW_FAILURES] += 1
+        return -1
+    pfn = alloc_pages(zone, gfp | GFP_NOWARN | GFP_NORETRY, 0)
+    if pfn < 0:
+        pfn = alloc_pages(zone, gfp, 0)
+    if pfn < 0:
+        scalar[PAGE_FAILURES] += 1
+        return -1
+    scalar[UNUSED_ROWS] -= 1
+    row = int(slub.unused_row[cache, scalar[UNUSED_ROWS]])
+    objects = slub.geometry[cache, OBJECTS_PER_SLAB]
+    first = row * objects
+    for obj in range(first, first + objects - 1):
+        slub.next_object[cache, obj] = obj + 1
+    slub.next_object[cache, first + objects - 1] = NONE
+    slub.slab_pfn[cache, row] = pfn
+    slub.slab_inuse[cache, row] = 0
+    slub.slab_freelist[cache, row] = first
+    scalar[PAGES] += 1
+    scalar[PAGES_PEAK] = max(scalar[PAGES_PEAK], scalar[PAGES])
+    log_event(slub, EVENT_SLAB_ALLOC, cache, pfn, 0)
+    return row
+
+
+@kernel
+def discard_slab(slub: Slub, zone: Zone, cache: int, row: int) -> None:
+    """The page of an empty slab back to the page allocator."""
+    scalar = slub.scalar[cache]
+    pfn = int(slub.slab_pfn[cache, row])
+    slub.slab_pfn[cache, row] = NONE
+    slub.unused_row[cache, scalar[UNUSED_ROWS]] = row
+    scalar[UNUSED_ROWS] += 1
+    scalar[PAGES] -= 1
+    log_event(slub, EVENT_SLAB_FREE, cache, pfn, 0)
+    free_pages(zone, pfn, 0)
+
+
+@kernel
+def new_cpu_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
+    """Drop the exhausted cpu slab; the next is the head of the partial list, else a new page (___slab_alloc).
+
+    Returns the slab row or -1. The dropped slab is full and on no list, even if nothing replaces it.
+    """
+    scalar = slub.scalar[cache]
+    scalar[CPU_SLAB] = NONE
+    row = int(scalar[PARTIAL_HEAD])
+    if row != NONE:
+        remove_partial(slub, cache, row)
+    else:
+        row = allocate_slab(slub, zone, cache, gfp)
+    scalar[CPU_SLAB] = row
+    return row
+
+
+@kernel
+def kmem_cache_alloc(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
+    """One object of `cache` (kmem_cache_alloc); -1 if the budget is spent or no slab page is to be had."""
+    scalar = slub.scalar[cache]
+    if scalar[BUDGET] == 0:
+        log_event(slub, EVENT_OBJECT_FAIL, cache, 0, 0)
+        return -1
+    row = int(scalar[CPU_SLAB])
+    if row == NONE or slub.slab_freelist[cache, row] == NONE:
+        row = int(new_cpu_slab(slub, zone, cache, gfp))
+        if row == NONE:
+            log_event(slub, EVENT_OBJECT_FAIL, cache, 0, 0)
+            return -1
+    obj = int(slub.slab_freelist[cache, row])
+    slub.slab_freelist[cache, row] = slub.next_object[cache, obj]
+    slub.slab_inuse[cache, row] += 1
+    if scalar[BUDGET] > 0:
+        scalar[BUDGET] -= 1
+    scalar[ALLOCATIONS] += 1
+    scalar[OBJECTS] += 1
+    if scalar[OBJECTS] > scalar[OBJECTS_PEAK]:
+        scalar[OBJECTS_PEAK] = scalar[OBJECTS]
+    log_event(slub, EVENT_OBJECT_ALLOC, cache, obj, 0)
+    return obj
+
+
+@kernel
+def put_objects(slub: Slub, zone: Zone, cache: int, row: int, head: int, tail: int, count: int) -> None:
+    """`count` objects of one slab, linked from `head` to `tail`, onto its free list (do_slab_free)."""
+    scalar = slub.scalar[cache]
+    was_full = slub.slab_freelist[cache, row] == NONE
+    slub.next_object[cache, tail] = slub.slab_freelist[cache, row]
+    slub.slab_freelist[cache, row] = head
+    slub.slab_inuse[cache, row] -= count
+    scalar[OBJECTS] -= count
+    scalar[FREES] += count
+    if row == scalar[CPU_SLAB]:
+        return
+    if slub.slab_inuse[cache, row] == 0 and scalar[NR_PARTIAL] >= slub.geometry[cache, MIN_PARTIAL]:
+        if not was_full:
+            remove_partial(slub, cache, row)
+        discard_slab(slub, zone, cache, row)
+    elif was_full:
+        add_partial(slub, cache, row)
+
+
+@kernel
+def kmem_cache_free(slub: Slub, zone: Zone, cache: int, obj: int) -> None:
+    """Give back one object (kmem_cache_free)."""
+    log_event(slub, EVENT_OBJECT_FREE, cache, obj, 0)
+    put_objects(slub, zone, cache, obj // slub.geometry[cache, OBJECTS_PER_SLAB], obj, obj, 1)
+
+
+@kernel
+def kmem_cache_free_bulk(slub: Slub, zone: Zone, cache: int, count: int, objects: NDArray[np.int64]) -> None:
+    """Give back objects[0:count] (kmem_cache_free_bulk); the array is reordered.
+
+    build_detached_freelist: from the end of the array, objects of one slab are collected into one list, until
+    three foreign ones were met, and put back at once. The next allocation gets the one nearest the array's start.
+    """
+    per_slab = slub.geometry[cache, OBJECTS_PER_SLAB]
+    left = count
+    while left > 0:
+        position = left - 1
+        tail = int(objects[position])
+        head = tail
+        row = tail // per_slab
+        same = position
+        taken = 1
+        lookahead = 3
+        log_event(slub, EVENT_OBJECT_FREE, cache, tail, 0)
+        while position > 0:
+            position -= 1
+            obj = int(objects[position])
+            if obj // per_slab == row:
+                slub.next_object[cache, obj] = head
+                head = obj
+                taken += 1
+                same -= 1
+                objects[position] = objects[same]
+                objects[same] = obj
+                log_event(slub, EVENT_OBJECT_FREE, cache, obj, 0)
+            else:
+                lookahead -= 1
+                if lookahead == 0:
+                    break
+        put_objects(slub, zone, cache, row, head, tail, taken)
+        left = same
+
+
+@kernel
+def kmem_cache_alloc_bulk(
+    slub: Slub, zone: Zone, cache: int, gfp: int, count: int, out: NDArray[np.int64]
+) -> int:
+    """`count` objects into out[0:count] (kmem_cache_alloc_bulk); returns count, or 0 with nothing taken.
+
+    The objects are those that single allocations would give; if one fails, all are given back. Budget spent on
+    them stays spent.
+    """
+    for index in range(count):
+        obj = kmem_cache_alloc(slub, zone, cache, gfp)
+        if obj < 0:
+            kmem_cache_free_bulk(slub, zone, cache, index, out)
+            return 0
+        out[index] = obj
+    return count
+
+
+def check_slub(slub: Slub) -> None:
+    """AssertionError if lists, free lists and counters of a cache contradict each other. Slow."""
+    for cache in range(slub.geometry.shape[0]):
+        scalar = slub.scalar[cache]
+        per_slab = int(slub.geometry[cache, OBJECTS_PER_SLAB])
+        partial = []
+        row, before = int(scalar[PARTIAL_HEAD]), NONE
+        while row != NONE:
+            assert row not in partial, "the partial list runs in a circle"
+            assert slub.partial_prev[cache, row] == before, "a link back on the partial list is wrong"
+            partial.append(row)
+            row, before = int(slub.partial_next[cache, row]), row
+        assert scalar[PARTIAL_TAIL] == before, "the partial list ends elsewhere"
+        assert scalar[NR_PARTIAL] == len(partial), "the partial list has another length"
+        assert scalar[CPU_SLAB] not in partial, "the cpu slab is on the partial list"
+        objects = 0
+        rows = [row for row in range(slub.slab_pfn.shape[1]) if slub.slab_pfn[cache, row] != NONE]
+        for row in rows:
+            free = []
+            obj = int(slub.slab_freelist[cache, row])
+            while obj != NONE:
+                assert obj // per_slab == row, "a free list leaves its slab"
+                assert obj not in free, "a free list runs in a circle"
+                free.append(obj)
+                obj = int(slub.next_object[cache, obj])
+            assert slub.slab_inuse[cache, row] == per_slab - len(free), "a slab miscounts its objects"
+            if row != scalar[CPU_SLAB]:
+                assert (row in partial) == bool(free), "a slab is on the partial list if it has free objects"
+            objects += per_slab - len(free)
+        assert scalar[OBJECTS] == objects == scalar[ALLOCATIONS] - scalar[FREES], "objects are miscounted"
+        assert scalar[PAGES] == len(rows), "slab pages are miscounted"
+        unused = slub.unused_row[cache, : scalar[UNUSED_ROWS]].tolist()
+        assert sorted(unused + rows) == list(range(slub.slab_pfn.shape[1])), "a slab row is lost"
