@@ -1,11 +1,11 @@
-"""Object caches (mm/slub.c, Linux 6.1) of a kernel without SMP: one cpu slab and one partial list per cache.
+"""Object caches (mm/slub.c, Linux 6.1) of a kernel without SMP: one cpu slab, one partial list per cache.
 
-Without SMP there are no per-cpu partial lists; without SYSFS there is no slab debugging. Slabs are single pages
-here: `make_slub` refuses an object size that Linux would put into larger ones.
+Without SMP there are no per-cpu partial lists; without SYSFS there is no slab debugging. Slabs are single
+pages here: `make_slub` refuses an object size that Linux would put into larger ones.
 
-An object is an int: slab row * objects per slab + index in the slab. Slab rows are numbered per cache and used
-again after the page went back, so 0 <= object < max_slabs * objects per slab, and rows of other arrays can be
-indexed by it.
+An object is an int: slab row * objects per slab + index in the slab. Slab rows are numbered per cache and
+used again after the page went back, so 0 <= object < max_slabs * objects per slab, and rows of other arrays
+can be indexed by it.
 """
 
 from typing import NamedTuple
@@ -304,7 +304,7 @@ def kmem_cache_free_bulk(slub: Slub, zone: Zone, cache: int, count: int, objects
     """Give back objects[0:count] (kmem_cache_free_bulk); the array is reordered.
 
     build_detached_freelist: from the end of the array, objects of one slab are collected into one list, until
-    three foreign ones were met, and put back at once. The next allocation gets the one nearest the array's start.
+    three foreign ones were met, and put back at once. The next allocation gets the one nearest the start.
     """
     per_slab = slub.geometry[cache, OBJECTS_PER_SLAB]
     left = count
@@ -342,8 +342,8 @@ def kmem_cache_alloc_bulk(
 ) -> int:
     """`count` objects into out[0:count] (kmem_cache_alloc_bulk); returns count, or 0 with nothing taken.
 
-    The objects are those that single allocations would give; if one fails, all are given back. Budget spent on
-    them stays spent.
+    The objects are those that single allocations would give; if one fails, all are given back. Budget spent
+    on them stays spent.
     """
     for index in range(count):
         obj = kmem_cache_alloc(slub, zone, cache, gfp)
