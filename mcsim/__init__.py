@@ -1,1 +1,18 @@
-"""mcsim."""
+"""mcsim: how likely is this boot to run out of contiguous memory, under which patch, and how sure are we?
+
+In Python::
+
+    import mcsim
+    result = mcsim.run("mail-2022", boots=200, out="results/mail-2022")
+    result.summary()  # a polars data frame: one row per variant and RAM size
+
+The `mcsim` command does the same; both read the same experiment files and write the same result folders.
+"""
+
+# The package `mcsim.run` is loaded first, so that the name `mcsim.run` stays the function of the line after it.
+from mcsim import run as _run_package  # noqa: F401
+from mcsim.api import load, run
+from mcsim.errors import UserError
+
+__version__ = "0.1.0"
+__all__ = ["UserError", "__version__", "load", "run"]

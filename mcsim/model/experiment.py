@@ -1,0 +1,352 @@
+"""Experiments: variants x RAM sizes x one workload, and the tasks (cells) they consist of."""
+
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from mcsim.errors import UserError, did_you_mean
+from mcsim.model import variants
+from mcsim.model.machine import Machine, check_ram
+from mcsim.model.section import Section, user_error
+from mcsim.model.units import SIZES_SYNTAX, format_size, parse_sizes
+from mcsim.model.variants import Policies, Variant
+
+MODEL_VERSION = 1  # rises when the same description would give other outcomes
+RNG_VERSION = "philox4x32-10/1"  # the generator and the layout of its counters
+MAX_BOOTS = 1_000_000_000
+MAX_SEED = (1 << 63) - 1
+BOOTS_SYNTAX = f"a whole number from 1 to {MAX_BOOTS}"
+SEED_SYNTAX = "a whole number from 0 to 2^63 - 1"
+
+
+class Question(Section):
+    """`[experiment]`: what is compared, and how often."""
+
+    name: str | None = Field(None, description="a text: the name of the result folder")
+    title: str = Field("", description="a text: one line for the report")
+    variants: list[str] = Field(description="a list of names of variants")
+    ram: Any = Field(description=SIZES_SYNTAX)
+    boots: int = Field(1000, ge=1, le=MAX_BOOTS, description=BOOTS_SYNTAX)
+    seed: int = Field(0, ge=0, le=MAX_SEED, description=SEED_SYNTAX)
+
+
+class WorkloadSource(Section):
+    """`[workload]`: what boots; exactly one of the two keys."""
+
+    recordings: str | None = Field(
+        None, description="the name of a shipped set of recordings (`mcsim list` prints them)"
+    )
+    file: str | None = Field(None, description="path of a workload file, relative to the experiment file")
+
+
+class Timing(Section):
+    """`[timing]`: what is random besides the recording; the same for all variants and RAM sizes."""
+
+    gap_sigma: float = Field(
+        0.15, ge=0, le=10, description="a number from 0 to 10: sigma of the lognormal factor of each CPU gap"
+    )
+    boot_sigma: float = Field(
+        0.3,
+        ge=0,
+        le=10,
+        description="a number from 0 to 10: sigma of the lognormal factor common to one boot",
+    )
+    jitter: Literal[0] = Field(0, description="0 (no artificial delay at exec)")
+    tick_phase: Literal["uniform"] = Field("uniform", description="'uniform' (over the 10 ms of the clock)")
+
+
+class ExperimentFile(Section):
+    """A whole experiment file."""
+
+    experiment: Question = Field(description="a table: variants, ram, boots, seed")
+    machine: Machine = Field(default_factory=lambda: Machine(), description="a table")
+    workload: WorkloadSource = Field(description="a table: recordings = NAME, or file = PATH")
+    timing: Timing = Field(default_factory=lambda: Timing(), description="a table")
+    variants: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="tables [variants.NAME] with based_on and policies"
+    )
+
+
+@dataclass(frozen=True)
+class Task:
+    """One cell: all that defines the outcome of its boots. The variant's name is only a label."""
+
+    variant: str
+    ram: int
+    machine: Machine
+    policies: Policies
+    workload: str  # digest of the compiled workload, hexadecimal
+    timing: Timing
+    seed: int
+
+    def definition(self) -> dict[str, Any]:
+        """What defines the outcomes, and nothing else."""
+        return {
+            "machine": {**self.machine.model_dump(), "ram": self.ram},
+            "model_version": MODEL_VERSION,
+            "policies": self.policies.model_dump(),
+            "rng_version": RNG_VERSION,
+            "seed": self.seed,
+            "timing": self.timing.model_dump(),
+            "workload": self.workload,
+        }
+
+    @property
+    def id(self) -> str:
+        """SHA-256 (hexadecimal) of the canonical JSON of the definition."""
+        return sha256(canonical_json(self.definition()))
+
+    @property
+    def label(self) -> str:
+        """`VARIANT at RAM`, for people."""
+        return f"{self.variant} at {format_size(self.ram)}"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A validated experiment. `source` is its text, `workload` what `mcsim.workload.load` takes."""
+
+    name: str
+    title: str
+    variants: tuple[Variant, ...]
+    ram: tuple[int, ...]
+    machine: Machine
+    workload: str
+    timing: Timing
+    boots: int
+    seed: int
+    source: str
+    path: str
+
+    def canonical(self) -> dict[str, Any]:
+        """The experiment as plain values; equal ones give equal canonical JSON. Boots are not part of it."""
+        return {
+            "name": self.name,
+            "machine": self.machine.model_dump(),
+            "ram": list(self.ram),
+            "seed": self.seed,
+            "timing": self.timing.model_dump(),
+            "variants": {each.name: each.policies.model_dump() for each in self.variants},
+            "workload": Path(self.workload).name,
+        }
+
+    def document(self) -> dict[str, Any]:
+        """All that `from_document` needs."""
+        texts = {each.name: each.description for each in self.variants}
+        return {**self.canonical(), "boots": self.boots, "descriptions": texts, "title": self.title}
+
+    @classmethod
+    def from_document(cls, document: dict[str, Any], source: str, path: str) -> "Experiment":
+        """The experiment that `document()` was made of, but for the path of a workload file."""
+        policies, texts = document["variants"], document["descriptions"]
+        return cls(
+            name=document["name"],
+            title=document["title"],
+            variants=tuple(Variant(name, texts[name], Policies(**policies[name])) for name in texts),
+            ram=tuple(document["ram"]),
+            machine=Machine.model_construct(**document["machine"]),
+            workload=document["workload"],
+            timing=Timing(**document["timing"]),
+            boots=document["boots"],
+            seed=document["seed"],
+            source=source,
+            path=path,
+        )
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """The same experiment with another seed."""
+        if not 0 <= seed <= MAX_SEED:
+            raise UserError(f"{seed} is out of range", key="--seed", valid=SEED_SYNTAX)
+        return Experiment(**{**self.__dict__, "seed": seed})
+
+    def tasks(self, workload_digest: str) -> list[Task]:
+        """All cells, RAM size by RAM size."""
+        return [
+            Task(each.name, ram, self.machine, each.policies, workload_digest, self.timing, self.seed)
+            for ram in self.ram
+            for each in self.variants
+        ]
+
+
+def select(tasks: Sequence[Task], variant_names: Iterable[str] = (), ram: Iterable[str] = ()) -> list[Task]:
+    """The tasks of the named variants and RAM sizes (all where none is named)."""
+    names, sizes = list(variant_names), {size for text in ram for size in _option_sizes(text)}
+    known_names = list(dict.fromkeys(task.variant for task in tasks))
+    known_sizes = sorted({task.ram for task in tasks})
+    for name in names:
+        if name not in known_names:
+            raise UserError(
+                f"{name!r} is not a variant of this experiment{did_you_mean(name, known_names)}",
+                key="--variant",
+                valid=", ".join(known_names),
+            )
+    for size in sizes - set(known_sizes):
+        raise UserError(
+            f"{format_size(size)} is not a RAM size of this experiment",
+            key="--ram",
+            valid=", ".join(map(format_size, known_sizes)),
+        )
+    return [
+        task for task in tasks if (not names or task.variant in names) and (not sizes or task.ram in sizes)
+    ]
+
+
+def _option_sizes(text: str) -> tuple[int, ...]:
+    try:
+        return parse_sizes(text)
+    except UserError as error:
+        raise error.at(key="--ram") from None
+
+
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """One text for equal values: keys sorted, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def sha256(text: str) -> str:
+    """SHA-256 (hexadecimal) of a text in UTF-8."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def experiments_folder() -> Path:
+    """Where the shipped experiments lie: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "experiments"
+    return installed if installed.is_dir() else package.parent / "experiments"
+
+
+def shipped() -> dict[str, Path]:
+    """The shipped experiments by name."""
+    return {path.stem: path for path in sorted(experiments_folder().glob("*.toml"))}
+
+
+def load(experiment: str | Path) -> Experiment:
+    """Read and validate an experiment: a file, or the name of a shipped one."""
+    path = _find(experiment)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"is not UTF-8 text (byte {error.start})", file=path, valid="a TOML file") from None
+    except OSError as error:
+        raise UserError(
+            f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file"
+        ) from None
+    return parse(text, path)
+
+
+def _find(experiment: str | Path) -> Path:
+    path = Path(experiment)
+    if path.is_file():
+        return path
+    known = shipped()
+    if str(experiment) in known:
+        return known[str(experiment)]
+    if path.is_dir():
+        raise UserError("is a folder", file=path, valid="an experiment file (TOML)")
+    hint = did_you_mean(path.stem, known)
+    raise UserError(
+        f"no such experiment: {str(experiment)!r}{hint}",
+        valid=f"a file, or a shipped experiment: {', '.join(known) or 'none'}",
+    )
+
+
+def parse(text: str, path: str | Path) -> Experiment:
+    """Validate the text of an experiment file; `path` is for messages and for files it refers to."""
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(error, text, path) from None
+    try:
+        return _build(values, text, Path(path))
+    except UserError as error:
+        raise error.at(file=path) from None
+
+
+def _syntax_error(error: tomllib.TOMLDecodeError, text: str, path: str | Path) -> UserError:
+    place = re.search(r"\(at line (\d+), column \d+\)", str(error))
+    number = int(place[1]) if place else len(text.splitlines())
+    lines = text.splitlines()
+    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
+    shown = f" in: {line}" if line else ""
+    what = re.sub(r" \(at .*\)$", "", str(error))
+    return UserError(
+        f"not valid TOML: {what}{shown}", file=path, key=f"line {number}", valid="TOML, as in key = 'text'"
+    )
+
+
+def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
+    try:
+        file = ExperimentFile.model_validate(values)
+    except ValidationError as error:
+        raise user_error(error, ExperimentFile) from None
+    question = file.experiment
+    return Experiment(
+        name=_name(question.name, path),
+        title=question.title,
+        variants=_variants(question.variants, variants.resolve(file.variants)),
+        ram=_ram(question.ram, file.machine),
+        machine=file.machine,
+        workload=_workload(file.workload, path),
+        timing=file.timing,
+        boots=question.boots,
+        seed=question.seed,
+        source=text,
+        path=str(path),
+    )
+
+
+def _name(given: str | None, path: Path) -> str:
+    name = path.stem if given is None else given
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+        raise UserError(
+            f"{name!r} cannot name a folder",
+            key="experiment.name",
+            valid="1 to 64 letters, digits, '.', '_' or '-', a letter or digit first",
+        )
+    return name
+
+
+def _variants(names: list[str], known: Mapping[str, Variant]) -> tuple[Variant, ...]:
+    key = "experiment.variants"
+    if not names:
+        raise UserError("the list is empty", key=key, valid=", ".join(known))
+    for number, name in enumerate(names):
+        if name not in known:
+            near = difflib.get_close_matches(name, list(known), n=1)
+            hint = f" (did you mean {near[0]!r}?)" if near else ""
+            raise UserError(f"{name!r} is not a variant{hint}", key=key, valid=", ".join(known))
+        if name in names[:number]:
+            raise UserError(f"{name!r} is named twice", key=key, valid="each variant once")
+    return tuple(known[name] for name in names)
+
+
+def _ram(text: str | list[str], machine: Machine) -> tuple[int, ...]:
+    try:
+        sizes = parse_sizes(text)
+        for size in sizes:
+            check_ram(machine, size)
+    except UserError as error:
+        raise error.at(key="experiment.ram") from None
+    return sizes
+
+
+def _workload(source: WorkloadSource, path: Path) -> str:
+    if (source.recordings is None) == (source.file is None):
+        raise UserError("needs exactly one key", key="workload", valid="recordings = NAME, or file = PATH")
+    if source.recordings is not None:
+        return source.recordings
+    assert source.file is not None
+    file = path.parent / source.file
+    if not file.is_file():
+        raise UserError(
+            f"no such file: {file}", key="workload.file", valid="path relative to the experiment file"
+        )
+    return str(file)

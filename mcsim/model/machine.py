@@ -1,0 +1,47 @@
+"""The machine: what the kernel finds when it boots, but for the size of RAM, which the experiment varies."""
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from mcsim.errors import UserError
+from mcsim.model.section import CarriedError, Section
+from mcsim.model.units import format_size, parse_size
+
+# What the kernel image and the boot-time tables leave free is measured on real boots from 24 MB to 96 MB and
+# follows from the power-of-two tables up to 128 MB; outside it would be a guess.
+MIN_RAM = 24 << 20
+MAX_RAM = 128 << 20
+RAM_RULE = f"{format_size(MIN_RAM)} to {format_size(MAX_RAM)} (the initial state of memory is known there)"
+
+
+def _page_size(value: object) -> int:
+    try:
+        return parse_size(value)
+    except UserError as error:
+        raise CarriedError(error) from None
+
+
+class Machine(Section):
+    """A ColdFire board without MMU, as `m5208evb_defconfig` of Linux 6.1 makes it."""
+
+    board: Literal["m5208evb"] = Field(
+        "m5208evb", description="'m5208evb' (kernel image and tables of this board)"
+    )
+    page_size: Annotated[Literal[8192], BeforeValidator(_page_size)] = Field(
+        8192, description="'8K' (pages of the recordings)"
+    )
+    pointer_bits: Literal[32, 64] = Field(
+        32, description="32 or 64 (decides the slots of a maple node: 32 in a leaf, or 16)"
+    )
+
+
+def check_ram(machine: Machine, size: int) -> None:
+    """Refuse a RAM size (bytes) that this machine cannot have."""
+    if size % machine.page_size:
+        raise UserError(
+            f"{format_size(size)} is not a multiple of the page size {format_size(machine.page_size)}",
+            valid=f"multiples of {format_size(machine.page_size)}",
+        )
+    if not MIN_RAM <= size <= MAX_RAM:
+        raise UserError(f"{format_size(size)} of RAM is out of range", valid=RAM_RULE)

@@ -1,0 +1,88 @@
+"""The base of every table of an experiment file, and how validation errors become one readable message."""
+
+import textwrap
+import typing
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from mcsim.errors import UserError, did_you_mean
+
+
+class Section(BaseModel):
+    """A table of the file: strict types, unknown keys refused, frozen. Descriptions say what is valid."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def user_error(error: ValidationError, model: type[Section], prefix: tuple[str, ...] = ()) -> UserError:
+    """The first problem that pydantic found in `model`, as one message; `prefix` is the path of the table."""
+    details = error.errors()
+    # An unknown key is usually the misspelt name of the one that is missing: say that first.
+    detail = min(details, key=lambda each: each["type"] != "extra_forbidden")
+    path = [str(part) for part in detail["loc"]]
+    key = ".".join([*prefix, *path])
+    more = f" ({len(details) - 1} more after this one)" if len(details) > 1 else ""
+    table, field = _find(model, path)
+    if detail["type"] == "extra_forbidden":
+        known = list(table.model_fields) if table else []
+        where = "table" if isinstance(detail["input"], dict) else "key"
+        return UserError(
+            f"unknown {where}{did_you_mean(path[-1], known)}{more}", key=key, valid=", ".join(known) or None
+        )
+    valid = field.description if field else None
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, CarriedError):
+        return UserError(f"{cause.error.what}{more}", key=key, valid=cause.error.valid or valid)
+    return UserError(f"{_what(detail)}{more}", key=key, valid=valid)
+
+
+class CarriedError(ValueError):
+    """Carries a `UserError` through pydantic, which only lets ValueError pass from a validator."""
+
+    def __init__(self, error: UserError) -> None:
+        """Wrap `error`."""
+        super().__init__(error.what)
+        self.error = error
+
+
+def _what(detail: ErrorDetails) -> str:
+    value = detail["input"]
+    shown = textwrap.shorten(repr(value), 60)
+    match detail["type"]:
+        case "missing":
+            return "is missing"
+        case "literal_error":
+            allowed = [
+                word.strip("' ") for word in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")
+            ]
+            hint = did_you_mean(value, allowed) if isinstance(value, str) else ""
+            return f"{shown} is not known{hint}"
+        case (
+            "string_type" | "int_type" | "float_type" | "bool_type" | "list_type" | "dict_type" | "model_type"
+        ):
+            wanted = {"string": "a text in quotes", "int": "a whole number", "float": "a number"}.get(
+                detail["type"].split("_")[0], "a table"
+            )
+            return f"{shown} is not {'a list' if detail['type'] == 'list_type' else wanted}"
+        case _:
+            text = detail["msg"]
+            return f"{shown}: {text[0].lower()}{text[1:]}"
+
+
+def _find(model: type[Section], path: list[str]) -> tuple[type[Section] | None, FieldInfo | None]:
+    """The table that holds the last key of `path`, and the field of that key if there is one."""
+    table: type[Section] | None = model
+    field: FieldInfo | None = None
+    for part in path:
+        found = table.model_fields.get(part) if table else None
+        if found is None:
+            return table, field
+        field = found
+        kind: Any = typing.get_origin(field.annotation) or field.annotation
+        if part is path[-1]:
+            return table, field
+        table = kind if isinstance(kind, type) and issubclass(kind, Section) else None
+    return table, field

@@ -1,0 +1,57 @@
+"""A result folder as data frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcsim.errors import UserError, did_you_mean
+from mcsim.model.experiment import Experiment, Task
+from mcsim.model.units import format_size, parse_size
+from mcsim.run.store import Store
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class Result:
+    """What a run left behind; everything is read from the folder, so tables can be made again at any time."""
+
+    def __init__(self, path: str | Path) -> None:
+        """The result folder at `path`; UserError if it is none."""
+        self.store = Store.open(path)
+        self.path = self.store.path
+        self.manifest: dict[str, Any] = self.store.manifest()
+        self.experiment: Experiment = self.store.experiment()
+        self.tasks: list[Task] = self.experiment.tasks(self.manifest["workload"])
+        self._outcomes: dict[str, pl.DataFrame] = {}
+
+    def outcomes(self, variant: str, ram: str | int) -> pl.DataFrame:
+        """One row a boot of one cell: boot, recording, failed, failure_class, order, process, time_us, ...
+
+        `ram` is a size such as "32M", or bytes.
+        """
+        size = ram if isinstance(ram, int) else parse_size(ram)
+        for task in self.tasks:
+            if task.variant == variant and task.ram == size:
+                return self.outcomes_of(task)
+        names = [each.name for each in self.experiment.variants]
+        sizes = " ".join(map(format_size, self.experiment.ram))
+        hint = did_you_mean(variant, names) if variant not in names else ""
+        raise UserError(
+            f"there is no cell {variant!r} at {format_size(size)}{hint}",
+            file=self.path,
+            valid=f"{', '.join(names)}; {sizes}",
+        )
+
+    def outcomes_of(self, task: Task) -> pl.DataFrame:
+        """The same for a task; empty if none of its boots is stored. Read once, checksums checked."""
+        if task.id not in self._outcomes:
+            self._outcomes[task.id] = self.store.read(task)
+        return self._outcomes[task.id]
+
+    def summary(self, level: float = 0.95) -> pl.DataFrame:
+        """One row a cell: boots, failures, P(OOM), exact and Wilson interval at `level`, failure classes."""
+        from mcsim.stats.summary import summarize
+
+        return summarize([(task, self.outcomes_of(task)) for task in self.tasks], level)

@@ -1,0 +1,1 @@
+"""From tasks to outcomes on disk: fan-out over workers, kernel call, store, progress."""

@@ -1,0 +1,160 @@
+"""What a run shows while it works: a bar on a terminal, throttled plain lines elsewhere; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress(Protocol):
+    """Told by the engine how far it is; a context manager around the run."""
+
+    def __enter__(self) -> Progress:
+        """Begin."""
+        ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End, however the run ended."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Print one line of its own."""
+        ...
+
+    def start(self, boots: int) -> None:
+        """`boots` boots are to be simulated."""
+        ...
+
+    def advance(self, boots: int, label: str) -> None:
+        """So many more are done, of the task with that label."""
+        ...
+
+
+class Silent:
+    """Shows nothing."""
+
+    def __enter__(self) -> Silent:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End."""
+
+    def say(self, text: str) -> None:
+        """Print nothing."""
+
+    def start(self, boots: int) -> None:
+        """Show nothing."""
+
+    def advance(self, boots: int, label: str) -> None:
+        """Show nothing."""
+
+
+class PlainLines:
+    """One line every few seconds: boots done, rate, time left."""
+
+    def __init__(self, stream: TextIO, seconds: float = SECONDS_BETWEEN_LINES) -> None:
+        """Lines go to `stream`, at most one in so many seconds."""
+        self._stream = stream
+        self._seconds = seconds
+        self._total = self._done = 0
+        self._started = self._shown = 0.0
+
+    def __enter__(self) -> PlainLines:
+        """Begin."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Say how many were done and how fast."""
+        if self._total and self._done:
+            seconds = time.monotonic() - self._started
+            rate = self._done / max(seconds, 1e-9)
+            self.say(f"{self._done:,} of {self._total:,} boots in {duration(seconds)}, {rate:,.0f} a second")
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        print(text, file=self._stream, flush=True)
+
+    def start(self, boots: int) -> None:
+        """Begin to count."""
+        self._total = boots
+        self._started = self._shown = time.monotonic()
+
+    def advance(self, boots: int, label: str) -> None:
+        """Count, and print if the last line is old enough."""
+        self._done += boots
+        now = time.monotonic()
+        if now - self._shown >= self._seconds and self._done < self._total:
+            self._shown = now
+            rate = self._done / (now - self._started)
+            left = duration((self._total - self._done) / rate)
+            self.say(
+                f"{self._done:,} of {self._total:,} boots, {rate:,.0f} a second, {left} left, at {label}"
+            )
+
+
+class Bar:
+    """A bar of rich: boots done, rate, time left, and where the run is."""
+
+    def __init__(self) -> None:
+        """A bar on stderr."""
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as RichBar
+
+        self._bar: RichBar = RichBar(
+            BarColumn(bar_width=None),
+            MofNCompleteColumn(),
+            TextColumn("boots  {task.fields[rate]}/s  left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            TextColumn("{task.description}", markup=False),
+            console=Console(stderr=True),
+        )
+        self._row: TaskID | None = None
+        self._started = 0.0
+
+    def __enter__(self) -> Bar:
+        """Begin to draw."""
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Draw for the last time."""
+        self._bar.stop()
+
+    def say(self, text: str) -> None:
+        """Print one line above the bar."""
+        self._bar.console.print(text, markup=False, highlight=False)
+
+    def start(self, boots: int) -> None:
+        """Begin to count."""
+        self._started = time.monotonic()
+        self._row = self._bar.add_task("", total=boots, rate="-")
+
+    def advance(self, boots: int, label: str) -> None:
+        """Count."""
+        assert self._row is not None
+        row = self._bar.tasks[self._row]
+        rate = (row.completed + boots) / max(time.monotonic() - self._started, 1e-9)
+        self._bar.update(self._row, advance=boots, description=label, rate=f"{rate:,.0f}")
+
+
+def for_stderr() -> Progress:
+    """The bar if stderr is a terminal, else plain lines."""
+    return Bar() if sys.stderr.isatty() else PlainLines(sys.stderr)
+
+
+def duration(seconds: float) -> str:
+    """`0:07`, `12:34`, `1:02:03`."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

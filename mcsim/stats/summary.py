@@ -1,0 +1,70 @@
+"""One row a cell: how many boots failed, how, and the intervals for P(OOM)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from mcsim.model.experiment import Task
+from mcsim.model.units import format_size
+from mcsim.stats.intervals import interval
+
+if TYPE_CHECKING:
+    import polars as pl
+
+# failure_class of the outcomes -> column of the summary
+CLASSES = {1: "contiguous", 2: "slab", 3: "maple_node", 4: "other_page"}
+
+
+def summarize(cells: Iterable[tuple[Task, pl.DataFrame]], level: float = 0.95) -> pl.DataFrame:
+    """The summary of cells that have at least one boot, in the order given.
+
+    Columns: variant, ram ("32M"), ram_bytes, boots, failures, p, exact_low, exact_high, wilson_low,
+    wilson_high, level, and the failures of each class.
+    """
+    import polars as pl
+
+    rows = []
+    for task, outcomes in cells:
+        boots = outcomes.height
+        if boots == 0:
+            continue
+        failures = int(outcomes["failed"].sum())
+        exact = interval(failures, boots, level, "exact")
+        wilson = interval(failures, boots, level, "wilson")
+        counts = {
+            name: outcomes.filter((pl.col("failed") == 1) & (pl.col("failure_class") == number)).height
+            for number, name in CLASSES.items()
+        }
+        rows.append(
+            {
+                "variant": task.variant,
+                "ram": format_size(task.ram),
+                "ram_bytes": task.ram,
+                "boots": boots,
+                "failures": failures,
+                "p": failures / boots,
+                "exact_low": exact.low,
+                "exact_high": exact.high,
+                "wilson_low": wilson.low,
+                "wilson_high": wilson.high,
+                "level": level,
+                **counts,
+            }
+        )
+    return pl.DataFrame(rows, schema=None if rows else empty_schema())
+
+
+def empty_schema() -> dict[str, type[pl.DataType]]:
+    """The columns of an empty summary."""
+    import polars as pl
+
+    texts, floats = ("variant", "ram"), ("p", "exact_low", "exact_high", "wilson_low", "wilson_high", "level")
+    whole = ("ram_bytes", "boots", "failures", *CLASSES.values())
+    kinds = {
+        **dict.fromkeys(texts, pl.String),
+        **dict.fromkeys(floats, pl.Float64),
+        **dict.fromkeys(whole, pl.Int64),
+    }
+    order = ("variant", "ram", "ram_bytes", "boots", "failures", *floats, *CLASSES.values())
+    return {name: kinds[name] for name in order}
