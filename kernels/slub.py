@@ -29,12 +29,21 @@ OBJECT_SIZE = 0  # bytes, alignment included
 OBJECTS_PER_SLAB = 1
 MIN_PARTIAL = 2  # slabs: from here on an emptied slab goes back to the page allocator
 
+# columns of Slub.slab
+PFN = 0  # page of the slab, -1 = no page
+INUSE = 1  # objects handed out
+FREELIST = 2  # first free object, -1 = none
+NEXT = 3  # neighbours on the partial list, -1 = none
+PREV = 4
+UNUSED = 5  # not of this slab: the stack of rows without a page, from row 0 up
+SLAB_COLUMNS = 6
+
 # columns of Slub.scalar
 CPU_SLAB = 0  # slab row, -1 = none
 PARTIAL_HEAD = 1  # slab row, -1 = none
 PARTIAL_TAIL = 2
 NR_PARTIAL = 3
-UNUSED_ROWS = 4  # entries on the stack Slub.unused_row
+UNUSED_ROWS = 4  # entries on the stack of slab rows without a page
 BUDGET = 5  # failslab: objects that may still be handed out, -1 = unlimited
 OBJECTS = 6  # objects handed out now
 OBJECTS_PEAK = 7
@@ -57,19 +66,13 @@ NONE = -1
 
 
 class Slub(NamedTuple):
-    """Several caches; the first index of every array but `log` and `log_used` is the cache."""
+    """Several caches; the first index of every array but `log` is the cache."""
 
     geometry: NDArray[np.int64]  # [caches, 3]
     scalar: NDArray[np.int64]  # [caches, SCALARS]
-    slab_pfn: NDArray[np.int32]  # [caches, max_slabs] page of the slab, -1 = row not in use
-    slab_inuse: NDArray[np.int32]  # [caches, max_slabs] objects handed out
-    slab_freelist: NDArray[np.int32]  # [caches, max_slabs] first free object, -1 = none
-    partial_next: NDArray[np.int32]  # [caches, max_slabs] neighbours on the partial list, -1 = none
-    partial_prev: NDArray[np.int32]
-    unused_row: NDArray[np.int32]  # [caches, max_slabs] stack of slab rows without a page
-    next_object: NDArray[np.int32]  # [caches, max_slabs * most objects per slab] free list links
-    log: NDArray[np.int64]  # [events, 4] what was taken and given back in order; length 0 = nothing is logged
-    log_used: NDArray[np.int64]  # [1] rows of log in use
+    slab: NDArray[np.int32]  # [caches, max_slabs, 6]
+    next_object: NDArray[np.int32]  # [caches, max_slabs * most objects per slab] free list links, -1 = last
+    log: NDArray[np.int64]  # [1 + events, 4] what was taken and given back in order; [0, 0] = events so far
 
 
 def make_slub(
@@ -94,15 +97,9 @@ def make_slub(
     slub = Slub(
         geometry=geometry,
         scalar=np.zeros((caches, SCALARS), np.int64),
-        slab_pfn=np.zeros((caches, max_slabs), np.int32),
-        slab_inuse=np.zeros((caches, max_slabs), np.int32),
-        slab_freelist=np.zeros((caches, max_slabs), np.int32),
-        partial_next=np.zeros((caches, max_slabs), np.int32),
-        partial_prev=np.zeros((caches, max_slabs), np.int32),
-        unused_row=np.zeros((caches, max_slabs), np.int32),
+        slab=np.zeros((caches, max_slabs, SLAB_COLUMNS), np.int32),
         next_object=np.zeros((caches, objects), np.int32),
-        log=np.zeros((log_events, 4), np.int64),
-        log_used=np.zeros(1, np.int64),
+        log=np.zeros((1 + log_events, 4), np.int64),
     )
     reset_slub(slub)
     return slub
@@ -111,7 +108,7 @@ def make_slub(
 @kernel
 def reset_slub(slub: Slub) -> None:
     """Back to no object, no page and no budget limit; pages are not given back to any zone."""
-    caches, max_slabs = slub.slab_pfn.shape
+    caches, max_slabs = slub.slab.shape[:2]
     for cache in range(caches):
         scalar = slub.scalar[cache]
         scalar[:] = 0
@@ -121,29 +118,29 @@ def reset_slub(slub: Slub) -> None:
         scalar[UNUSED_ROWS] = max_slabs
         scalar[BUDGET] = -1
         for row in range(max_slabs):
-            slub.slab_pfn[cache, row] = NONE
-            slub.slab_inuse[cache, row] = 0
-            slub.slab_freelist[cache, row] = NONE
-            slub.unused_row[cache, row] = max_slabs - 1 - row  # row 0 is on top
-    slub.log_used[0] = 0
+            slub.slab[cache, row, PFN] = NONE
+            slub.slab[cache, row, INUSE] = 0
+            slub.slab[cache, row, FREELIST] = NONE
+            slub.slab[cache, row, UNUSED] = max_slabs - 1 - row  # row 0 is on top
+    slub.log[0, 0] = 0
 
 
 @kernel
 def log_event(slub: Slub, event: int, subject: int, value: int, number: int) -> None:
     """Append one event if there is a log with room."""
-    used = slub.log_used[0]
-    if used < slub.log.shape[0]:
-        slub.log[used, 0] = event
-        slub.log[used, 1] = subject
-        slub.log[used, 2] = value
-        slub.log[used, 3] = number
-        slub.log_used[0] = used + 1
+    row = slub.log[0, 0] + 1
+    if row < slub.log.shape[0]:
+        slub.log[row, 0] = event
+        slub.log[row, 1] = subject
+        slub.log[row, 2] = value
+        slub.log[row, 3] = number
+        slub.log[0, 0] = row
 
 
 @kernel
 def object_pfn(slub: Slub, cache: int, obj: int) -> int:
     """The page that holds the object (virt_to_slab)."""
-    return int(slub.slab_pfn[cache, obj // slub.geometry[cache, OBJECTS_PER_SLAB]])
+    return int(slub.slab[cache, obj // slub.geometry[cache, OBJECTS_PER_SLAB], PFN])
 
 
 @kernel
@@ -157,12 +154,12 @@ def add_partial(slub: Slub, cache: int, row: int) -> None:
     """Slab `row` to the tail of the partial list."""
     scalar = slub.scalar[cache]
     tail = scalar[PARTIAL_TAIL]
-    slub.partial_prev[cache, row] = tail
-    slub.partial_next[cache, row] = NONE
+    slub.slab[cache, row, PREV] = tail
+    slub.slab[cache, row, NEXT] = NONE
     if tail == NONE:
         scalar[PARTIAL_HEAD] = row
     else:
-        slub.partial_next[cache, tail] = row
+        slub.slab[cache, tail, NEXT] = row
     scalar[PARTIAL_TAIL] = row
     scalar[NR_PARTIAL] += 1
 
@@ -171,16 +168,16 @@ def add_partial(slub: Slub, cache: int, row: int) -> None:
 def remove_partial(slub: Slub, cache: int, row: int) -> None:
     """Slab `row` off the partial list."""
     scalar = slub.scalar[cache]
-    before = slub.partial_prev[cache, row]
-    after = slub.partial_next[cache, row]
+    before = slub.slab[cache, row, PREV]
+    after = slub.slab[cache, row, NEXT]
     if before == NONE:
         scalar[PARTIAL_HEAD] = after
     else:
-        slub.partial_next[cache, before] = after
+        slub.slab[cache, before, NEXT] = after
     if after == NONE:
         scalar[PARTIAL_TAIL] = before
     else:
-        slub.partial_prev[cache, after] = before
+        slub.slab[cache, after, PREV] = before
     scalar[NR_PARTIAL] -= 1
 
 
@@ -201,15 +198,15 @@ def allocate_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
         scalar[PAGE_FAILURES] += 1
         return -1
     scalar[UNUSED_ROWS] -= 1
-    row = int(slub.unused_row[cache, scalar[UNUSED_ROWS]])
+    row = int(slub.slab[cache, scalar[UNUSED_ROWS], UNUSED])
     objects = slub.geometry[cache, OBJECTS_PER_SLAB]
     first = row * objects
     for obj in range(first, first + objects - 1):
         slub.next_object[cache, obj] = obj + 1
     slub.next_object[cache, first + objects - 1] = NONE
-    slub.slab_pfn[cache, row] = pfn
-    slub.slab_inuse[cache, row] = 0
-    slub.slab_freelist[cache, row] = first
+    slub.slab[cache, row, PFN] = pfn
+    slub.slab[cache, row, INUSE] = 0
+    slub.slab[cache, row, FREELIST] = first
     scalar[PAGES] += 1
     scalar[PAGES_PEAK] = max(scalar[PAGES_PEAK], scalar[PAGES])
     log_event(slub, EVENT_SLAB_ALLOC, cache, pfn, 0)
@@ -220,9 +217,9 @@ def allocate_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
 def discard_slab(slub: Slub, zone: Zone, cache: int, row: int) -> None:
     """The page of an empty slab back to the page allocator."""
     scalar = slub.scalar[cache]
-    pfn = int(slub.slab_pfn[cache, row])
-    slub.slab_pfn[cache, row] = NONE
-    slub.unused_row[cache, scalar[UNUSED_ROWS]] = row
+    pfn = int(slub.slab[cache, row, PFN])
+    slub.slab[cache, row, PFN] = NONE
+    slub.slab[cache, scalar[UNUSED_ROWS], UNUSED] = row
     scalar[UNUSED_ROWS] += 1
     scalar[PAGES] -= 1
     log_event(slub, EVENT_SLAB_FREE, cache, pfn, 0)
@@ -254,14 +251,14 @@ def kmem_cache_alloc(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
         log_event(slub, EVENT_OBJECT_FAIL, cache, 0, 0)
         return -1
     row = int(scalar[CPU_SLAB])
-    if row == NONE or slub.slab_freelist[cache, row] == NONE:
+    if row == NONE or slub.slab[cache, row, FREELIST] == NONE:
         row = int(new_cpu_slab(slub, zone, cache, gfp))
         if row == NONE:
             log_event(slub, EVENT_OBJECT_FAIL, cache, 0, 0)
             return -1
-    obj = int(slub.slab_freelist[cache, row])
-    slub.slab_freelist[cache, row] = slub.next_object[cache, obj]
-    slub.slab_inuse[cache, row] += 1
+    obj = int(slub.slab[cache, row, FREELIST])
+    slub.slab[cache, row, FREELIST] = slub.next_object[cache, obj]
+    slub.slab[cache, row, INUSE] += 1
     if scalar[BUDGET] > 0:
         scalar[BUDGET] -= 1
     scalar[ALLOCATIONS] += 1
@@ -276,15 +273,15 @@ def kmem_cache_alloc(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
 def put_objects(slub: Slub, zone: Zone, cache: int, row: int, head: int, tail: int, count: int) -> None:
     """`count` objects of one slab, linked from `head` to `tail`, onto its free list (do_slab_free)."""
     scalar = slub.scalar[cache]
-    was_full = slub.slab_freelist[cache, row] == NONE
-    slub.next_object[cache, tail] = slub.slab_freelist[cache, row]
-    slub.slab_freelist[cache, row] = head
-    slub.slab_inuse[cache, row] -= count
+    was_full = slub.slab[cache, row, FREELIST] == NONE
+    slub.next_object[cache, tail] = slub.slab[cache, row, FREELIST]
+    slub.slab[cache, row, FREELIST] = head
+    slub.slab[cache, row, INUSE] -= count
     scalar[OBJECTS] -= count
     scalar[FREES] += count
     if row == scalar[CPU_SLAB]:
         return
-    if slub.slab_inuse[cache, row] == 0 and scalar[NR_PARTIAL] >= slub.geometry[cache, MIN_PARTIAL]:
+    if slub.slab[cache, row, INUSE] == 0 and scalar[NR_PARTIAL] >= slub.geometry[cache, MIN_PARTIAL]:
         if not was_full:
             remove_partial(slub, cache, row)
         discard_slab(slub, zone, cache, row)
@@ -363,27 +360,27 @@ def check_slub(slub: Slub) -> None:
         row, before = int(scalar[PARTIAL_HEAD]), NONE
         while row != NONE:
             assert row not in partial, "the partial list runs in a circle"
-            assert slub.partial_prev[cache, row] == before, "a link back on the partial list is wrong"
+            assert slub.slab[cache, row, PREV] == before, "a link back on the partial list is wrong"
             partial.append(row)
-            row, before = int(slub.partial_next[cache, row]), row
+            row, before = int(slub.slab[cache, row, NEXT]), row
         assert scalar[PARTIAL_TAIL] == before, "the partial list ends elsewhere"
         assert scalar[NR_PARTIAL] == len(partial), "the partial list has another length"
         assert scalar[CPU_SLAB] not in partial, "the cpu slab is on the partial list"
         objects = 0
-        rows = [row for row in range(slub.slab_pfn.shape[1]) if slub.slab_pfn[cache, row] != NONE]
+        rows = [row for row in range(slub.slab.shape[1]) if slub.slab[cache, row, PFN] != NONE]
         for row in rows:
             free = []
-            obj = int(slub.slab_freelist[cache, row])
+            obj = int(slub.slab[cache, row, FREELIST])
             while obj != NONE:
                 assert obj // per_slab == row, "a free list leaves its slab"
                 assert obj not in free, "a free list runs in a circle"
                 free.append(obj)
                 obj = int(slub.next_object[cache, obj])
-            assert slub.slab_inuse[cache, row] == per_slab - len(free), "a slab miscounts its objects"
+            assert slub.slab[cache, row, INUSE] == per_slab - len(free), "a slab miscounts its objects"
             if row != scalar[CPU_SLAB]:
                 assert (row in partial) == bool(free), "a slab is on the partial list if it has free objects"
             objects += per_slab - len(free)
         assert scalar[OBJECTS] == objects == scalar[ALLOCATIONS] - scalar[FREES], "objects are miscounted"
         assert scalar[PAGES] == len(rows), "slab pages are miscounted"
-        unused = slub.unused_row[cache, : scalar[UNUSED_ROWS]].tolist()
-        assert sorted(unused + rows) == list(range(slub.slab_pfn.shape[1])), "a slab row is lost"
+        unused = slub.slab[cache, : scalar[UNUSED_ROWS], UNUSED].tolist()
+        assert sorted(unused + rows) == list(range(slub.slab.shape[1])), "a slab row is lost"
