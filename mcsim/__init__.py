@@ -9,7 +9,7 @@ In Python::
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
-# The package `mcsim.run` is loaded first, so that the name `mcsim.run` stays the function of the line after it.
+# The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
 from mcsim import run as _run_package  # noqa: F401
 from mcsim.api import load, run
 from mcsim.errors import UserError

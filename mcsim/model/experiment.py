@@ -30,46 +30,53 @@ SEED_SYNTAX = "a whole number from 0 to 2^63 - 1"
 class Question(Section):
     """`[experiment]`: what is compared, and how often."""
 
-    name: str | None = Field(None, description="a text: the name of the result folder")
-    title: str = Field("", description="a text: one line for the report")
+    name: str | None = Field(default=None, description="a text: the name of the result folder")
+    title: str = Field(default="", description="a text: one line for the report")
     variants: list[str] = Field(description="a list of names of variants")
     ram: Any = Field(description=SIZES_SYNTAX)
-    boots: int = Field(1000, ge=1, le=MAX_BOOTS, description=BOOTS_SYNTAX)
-    seed: int = Field(0, ge=0, le=MAX_SEED, description=SEED_SYNTAX)
+    boots: int = Field(default=1000, ge=1, le=MAX_BOOTS, description=BOOTS_SYNTAX)
+    seed: int = Field(default=0, ge=0, le=MAX_SEED, description=SEED_SYNTAX)
 
 
 class WorkloadSource(Section):
     """`[workload]`: what boots; exactly one of the two keys."""
 
     recordings: str | None = Field(
-        None, description="the name of a shipped set of recordings (`mcsim list` prints them)"
+        default=None, description="the name of a shipped set of recordings (`mcsim list` prints them)"
     )
-    file: str | None = Field(None, description="path of a workload file, relative to the experiment file")
+    file: str | None = Field(
+        default=None, description="path of a workload file, relative to the experiment file"
+    )
 
 
 class Timing(Section):
     """`[timing]`: what is random besides the recording; the same for all variants and RAM sizes."""
 
     gap_sigma: float = Field(
-        0.15, ge=0, le=10, description="a number from 0 to 10: sigma of the lognormal factor of each CPU gap"
+        default=0.15,
+        ge=0,
+        le=10,
+        description="a number from 0 to 10: sigma of the lognormal factor of each CPU gap",
     )
     boot_sigma: float = Field(
-        0.3,
+        default=0.3,
         ge=0,
         le=10,
         description="a number from 0 to 10: sigma of the lognormal factor common to one boot",
     )
-    jitter: Literal[0] = Field(0, description="0 (no artificial delay at exec)")
-    tick_phase: Literal["uniform"] = Field("uniform", description="'uniform' (over the 10 ms of the clock)")
+    jitter: Literal[0] = Field(default=0, description="0 (no artificial delay at exec)")
+    tick_phase: Literal["uniform"] = Field(
+        default="uniform", description="'uniform' (over the 10 ms of the clock)"
+    )
 
 
 class ExperimentFile(Section):
     """A whole experiment file."""
 
     experiment: Question = Field(description="a table: variants, ram, boots, seed")
-    machine: Machine = Field(default_factory=lambda: Machine(), description="a table")
+    machine: Machine = Field(default_factory=Machine, description="a table")
     workload: WorkloadSource = Field(description="a table: recordings = NAME, or file = PATH")
-    timing: Timing = Field(default_factory=lambda: Timing(), description="a table")
+    timing: Timing = Field(default_factory=Timing, description="a table")
     variants: dict[str, dict[str, Any]] = Field(
         default_factory=dict, description="tables [variants.NAME] with based_on and policies"
     )
@@ -141,7 +148,13 @@ class Experiment:
     def document(self) -> dict[str, Any]:
         """All that `from_document` needs."""
         texts = {each.name: each.description for each in self.variants}
-        return {**self.canonical(), "boots": self.boots, "descriptions": texts, "title": self.title}
+        return {
+            **self.canonical(),
+            "boots": self.boots,
+            "descriptions": texts,
+            "order": [each.name for each in self.variants],
+            "title": self.title,
+        }
 
     @classmethod
     def from_document(cls, document: dict[str, Any], source: str, path: str) -> "Experiment":
@@ -150,7 +163,9 @@ class Experiment:
         return cls(
             name=document["name"],
             title=document["title"],
-            variants=tuple(Variant(name, texts[name], Policies(**policies[name])) for name in texts),
+            variants=tuple(
+                Variant(name, texts[name], Policies(**policies[name])) for name in document["order"]
+            ),
             ram=tuple(document["ram"]),
             machine=Machine.model_construct(**document["machine"]),
             workload=document["workload"],

@@ -26,13 +26,13 @@ class Machine(Section):
     """A ColdFire board without MMU, as `m5208evb_defconfig` of Linux 6.1 makes it."""
 
     board: Literal["m5208evb"] = Field(
-        "m5208evb", description="'m5208evb' (kernel image and tables of this board)"
+        default="m5208evb", description="'m5208evb' (kernel image and tables of this board)"
     )
     page_size: Annotated[Literal[8192], BeforeValidator(_page_size)] = Field(
-        8192, description="'8K' (pages of the recordings)"
+        default=8192, description="'8K' (pages of the recordings)"
     )
     pointer_bits: Literal[32, 64] = Field(
-        32, description="32 or 64 (decides the slots of a maple node: 32 in a leaf, or 16)"
+        default=32, description="32 or 64 (decides the slots of a maple node: 32 in a leaf, or 16)"
     )
 
 

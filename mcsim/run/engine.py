@@ -113,13 +113,13 @@ def warm_up(task: Task, source: str, progress: Progress) -> None:
 
 
 def _compiled_marker() -> Path | None:
-    """A file that lies beside the compiled kernels once they are all there; None where nothing is compiled."""
+    """A file beside the compiled kernels that is there once they all are; None where nothing is compiled."""
     import numba
 
     import kernels.compile  # noqa: F401  (sets the cache directory)
 
-    config = numba.core.config
-    return None if config.DISABLE_JIT else Path(config.CACHE_DIR) / "complete"
+    config: Any = numba.config  # its attributes are set at run time
+    return None if config.DISABLE_JIT else Path(config.CACHE_DIR) / f"complete-{kernel.kernel_hash()[:16]}"
 
 
 def _fan_out(

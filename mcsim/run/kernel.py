@@ -72,3 +72,11 @@ def _timing(task: Task) -> dict[str, float]:
 def _record(kind: Any, values: dict[str, Any]) -> Any:
     """A kernel record with the fields it has; a field that is missing here is a bug, not a user's error."""
     return kind(**{name: values[name] for name in kind._fields})
+
+
+def shipped_workloads() -> dict[str, str]:
+    """Names of the shipped sets of recordings, with a word about each."""
+    from mcsim.model.experiment import experiments_folder
+
+    folder = experiments_folder() / "recordings"
+    return {path.name: "" for path in sorted(folder.iterdir())} if folder.is_dir() else {}

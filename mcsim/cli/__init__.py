@@ -1,0 +1,67 @@
+"""The `mcsim` command. Commands import what they need when they run, so that `mcsim --help` is quick."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from mcsim.cli.list_command import list_command
+from mcsim.cli.report_command import report
+from mcsim.cli.run_command import run
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+@click.group(
+    name="mcsim",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Bad input ends with exit code 2 and one message; Ctrl-C with 130, and what is done is kept.",
+)
+@click.version_option(package_name="mcsim", message="%(prog)s %(version)s")
+def cli() -> None:
+    """How likely is this boot to run out of contiguous memory, under which patch, how sure are we?
+
+    \b
+    Try:
+      mcsim run mail-2022 --boots 200        a quick look at the shipped experiment
+      mcsim run mail-2022                    all of its boots; the same command again continues
+      mcsim report results/mail-2022         table and plots of what is there
+      mcsim list                             experiments, variants and workloads that come along
+    """
+
+
+cli.add_command(run)
+cli.add_command(report)
+cli.add_command(list_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command and exit: 0 done, 2 bad input, 130 interrupted."""
+    sys.exit(run_cli(arguments))
+
+
+def run_cli(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit code."""
+    from mcsim.errors import UserError
+
+    try:
+        cli.main(
+            args=None if arguments is None else list(arguments), prog_name="mcsim", standalone_mode=False
+        )
+    except UserError as error:
+        click.echo(f"mcsim: {error}", err=True)
+        return EXIT_USER_ERROR
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
+        return EXIT_USER_ERROR
+    except click.ClickException as error:
+        error.show()
+        return EXIT_USER_ERROR
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has gone, as in `mcsim list | head`
+        sys.stderr.close()
+        return 0
+    return 0

@@ -1,0 +1,36 @@
+"""`mcsim list`."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+
+@click.command(name="list")
+def list_command() -> None:
+    """Print the experiments, variants and workloads that come with mcsim."""
+    from mcsim.errors import UserError
+    from mcsim.model.experiment import load, shipped
+    from mcsim.model.variants import SHIPPED
+    from mcsim.run.kernel import shipped_workloads
+
+    click.echo("Experiments (mcsim run NAME)")
+    for name, path in shipped().items():
+        try:
+            click.echo(_entry(name, load(path).title))
+        except UserError as error:
+            click.echo(_entry(name, str(error)))
+    click.echo("\nVariants (experiment.variants, or based_on in [variants.NAME])")
+    for variant in SHIPPED.values():
+        commits = f" [{', '.join(variant.commits)}]" if variant.commits else ""
+        click.echo(_entry(variant.name, variant.description + commits))
+    click.echo("\nWorkloads (workload.recordings)")
+    for name, words in shipped_workloads().items():
+        click.echo(_entry(name, words))
+
+
+def _entry(name: str, words: str) -> str:
+    return (
+        textwrap.fill(words, 100, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18) or f"  {name}"
+    )
