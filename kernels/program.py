@@ -1,0 +1,103 @@
+"""The flat program of a workload: what the lanes of a boot ask of the kernel, as rows of int32.
+
+A lane is a process. Its row in `lane` names its range of rows in `op`; each row is one request, the CPU time before it
+and where on the way the kernel may switch to another task. Several recordings lie one after another in the same arrays;
+the starts of each stand in `recording`. The pre-init phase (everything before the kernel starts /init) is a plain list
+of page requests in recorded order, in `pre_init`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Columns of `op`.
+KIND = 0
+FLAGS = 1
+GAP = 2  # CPU time before the request, in timer counts (0.768 us each on the m5208)
+A = 3
+B = 4
+C = 5
+OP_COLUMNS = 6
+
+# Kinds of request. The first group places pages, the second only moves lanes.
+OP_PAGE_ALLOC = 0  # A handle, B order, C gfp
+OP_PAGE_FREE = 1  # A handle: gives back the whole block
+OP_EXEC = 2  # A mm, B image: load_flat_file()
+OP_MMAP = 3  # A mm, B length in bytes, C mapping (a name for later requests, -1 if none), anonymous
+OP_MMAP_FILE = 4  # A mm, B length in bytes, C mapping; shareable file text; file id in the op's image column
+OP_MUNMAP = 5  # A mm, B mapping, C offset << 16 | length, both in pages; length 0 is the whole mapping
+OP_EXIT_MMAP = 6  # A mm
+LAST_PAGE_OP = OP_EXIT_MMAP
+
+OP_NOP = 16  # CPU time only
+OP_FORK = 17  # A child lane; its kernel stack is an OP_PAGE_ALLOC before
+OP_WAIT = 18  # A event, B count: goes on once the event's count has reached B
+OP_SIGNAL = 19  # A event, B count to add
+OP_SLEEP = 20  # A number of the following tick that ends the sleep
+OP_EXIT_NOTIFY = 21  # A event: the lane is a zombie, its parent may reap it
+OP_RELEASE_TASK = 22  # A child lane, reaped
+OP_DEAD = 23  # the last switch away
+OP_LOGIN = 24  # the boot has reached its prompt
+OP_EXEC_DELAY = 25  # where the artificial noise of the recorded boots came in, if it is asked for
+
+# Bits of FLAGS.
+GAP_USER = 1  # the CPU time before the request is spent in user mode: a reschedule is honoured at once
+GAP_READ = 2  # exec reading the file: cond_resched() in the first 60 % of the gap, none while relocating
+RESCHED_AFTER = 4  # return to user mode or cond_resched() right after the request
+CALL_RCU = 8  # the request queues an RCU callback
+
+# Columns of `lane`.
+LANE_FIRST = 0
+LANE_END = 1
+LANE_STACK = 2  # handle of the kernel stack's page, -1 if it was there before
+LANE_PID = 3
+LANE_COLUMNS = 4
+
+# Columns of `image`: the arguments of load_flat_file(), in bytes (relocations: a number).
+IMAGE_TEXT = 0
+IMAGE_DATA = 1
+IMAGE_BSS = 2
+IMAGE_STACK = 3
+IMAGE_RELOCS = 4
+IMAGE_FLAGS = 5  # bit 0: FLAT_FLAG_RAM or GZIP, text and data in one mapping; bits 1..: file number
+IMAGE_COLUMNS = 6
+
+# Columns and kinds of `pre_init`.
+PRE_KIND = 0
+PRE_A = 1
+PRE_B = 2
+PRE_C = 3
+PRE_COLUMNS = 4
+
+PRE_PAGE_ALLOC = 0  # A handle, B order, C gfp
+PRE_PAGE_FREE = 1  # A handle
+PRE_PAGE_FREE_PART = 2  # A handle, B first page, C pages: a part of a block, page by page (ramfs trims a file)
+PRE_FREE_INITMEM = 3  # B first page, C pages: absolute
+PRE_KMEM_CACHE_ALLOC = 4  # A cache, B objects that are never given back
+PRE_WATERMARKS = 5  # setup_per_zone_wmarks()
+
+# Columns of `recording`.
+RECORDING_LANE = 0
+RECORDING_LANE_END = 1
+RECORDING_HANDLES = 2
+RECORDING_EVENTS = 3
+RECORDING_MMS = 4
+RECORDING_MAPPINGS = 5
+RECORDING_COLUMNS = 6
+
+
+class Program(NamedTuple):
+    """A mixture of recordings as the kernels read it; every array is C-contiguous int32 and never written.
+
+    op: (requests, OP_COLUMNS). lane: (lanes, LANE_COLUMNS), op ranges absolute. image: (images, IMAGE_COLUMNS).
+    recording: (recordings, RECORDING_COLUMNS), lane ranges absolute, counts of handles, events, mms, mappings.
+    pre_init: (requests, PRE_COLUMNS). pre_init_range: (phases, 3), first and end row of each, number of handles.
+    """
+
+    op: NDArray[np.int32]
+    lane: NDArray[np.int32]
+    image: NDArray[np.int32]
+    recording: NDArray[np.int32]
+    pre_init: NDArray[np.int32]
+    pre_init_range: NDArray[np.int32]

@@ -1,0 +1,1 @@
+"""Recorded boots: reading them, and extracting from them the program that the simulator runs."""

@@ -1,0 +1,577 @@
+"""From a recorded boot to a program: lanes of requests with CPU gaps and causal edges, and the pre-init page requests.
+
+What a variant decides is left out and simulated: maple nodes, VMAs, regions and their slab pages, the leftovers of
+alloc_pages_exact(). So is what the scheduler decides: the order of lanes, and when a dead task's kernel stack comes back.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from kernels import program as flat
+from mcsim.errors import UserError
+from mcsim.trace.recording import COUNTS_PER_TICK, Record, Recording
+from mcsim.workload.program import RecordedProgram
+
+SIMULATED_SLABS = ("maple_node", "vm_area_struct", "vm_region")
+# workqueue_init_early() takes two pool_workqueue objects from the merged cache before anything else does.
+POOL_WORKQUEUES = 2
+MAPLE_NODE_CACHE = 0
+# Callbacks of variant-decided objects, and those that the scheduler kernel queues by itself.
+SIMULATED_CALLBACKS = ("mt_free_rcu", "mt_free_walk", "delayed_put_task_struct", "thread_stack_free_rcu")
+INIT_PID = 1
+VFORK_WAIT = 0x2102
+TASK_DEAD = 0x80
+WNOHANG_RETURNS = 1 << 31  # a return value with this bit set is -errno
+NEVER = 0  # the event that is never signalled
+# Median CPU time of the last step of exec before it releases its parent, in the recordings without artificial delay.
+RELEASE_GAP = 160
+
+
+def extract(recording: Recording) -> RecordedProgram:
+    """The program of one recorded boot.
+
+    A recording without scheduler records gives its pre-init phase only, and no lanes.
+    Raises UserError if the recording does not reach the kernel's start of /init.
+    """
+    cut = _end_of_pre_init(recording)
+    pre_init, handles = _extract_pre_init(recording, cut)
+    program = RecordedProgram(
+        name=recording.name,
+        environment=recording.environment,
+        variant=recording.variant,
+        ram_mb=recording.ram_mb,
+        jitter=recording.jitter,
+        sha256=recording.sha256,
+        pre_init=pre_init,
+        pre_init_handles=handles,
+    )
+    if recording.has_scheduler_records:
+        _UserPhase(recording, cut).extract_into(program)
+    return program
+
+
+def _end_of_pre_init(recording: Recording) -> int:
+    """Index of the last record of free_initmem(): after it only pid 1 runs, about to start /init."""
+    types = recording.columns["type"]
+    frees = [
+        i for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", i) == "free_reserved_area"
+    ]
+    if not frees:
+        raise UserError("the recording ends before the kernel frees its init memory", file=recording.name)
+    return int(frees[-1])
+
+
+def _gfp_of(recording: Recording, index: int) -> int:
+    return int(recording.columns["a"][index])
+
+
+class _PageRequests:
+    """Follows page allocations and frees, the same way in both phases: which record is a request, for which block."""
+
+    def __init__(self, recording: Recording) -> None:
+        self.recording = recording
+        self.block: dict[int, tuple[int, int]] = {}  # first pfn -> (handle, order)
+        self.handles = 0
+        self.open_requests = {0: 0, 1: 0}  # AREQ without ALLOC yet, by interrupt context
+        self.freeing = {0: -1, 1: -1}  # page of a `__free_pages` that has not reached `free_unref_page` yet
+
+    def new_handle(self, pfn: int, order: int) -> int:
+        handle = self.handles
+        self.handles += 1
+        self.block[pfn] = (handle, order)
+        return handle
+
+    def is_bulk(self, index: int) -> bool:
+        """Whether a PALLOC record is alloc_pages_bulk(): no request was opened for it."""
+        return self.open_requests[int(self.recording.columns["irq"][index])] == 0
+
+    def note(self, index: int) -> None:
+        """Count open requests."""
+        columns = self.recording.columns
+        kind, context = columns["type"][index], int(columns["irq"][index])
+        if kind == Record.AREQ:
+            self.open_requests[context] += 1
+        elif kind == Record.ALLOC:
+            self.open_requests[context] = max(0, self.open_requests[context] - 1)
+
+    def is_free(self, index: int) -> bool:
+        """Whether a record is a free of its own: `__free_pages`, or a `free_unref_page` that does not come from it."""
+        columns = self.recording.columns
+        context, pfn = int(columns["irq"][index]), int(columns["pfn"][index])
+        if columns["type"][index] == Record.FREE:
+            self.freeing[context] = pfn
+            return True
+        if columns["type"][index] != Record.FUNREF:
+            return False
+        # An interrupt may lie between the two records.
+        own = self.freeing[context] != pfn
+        self.freeing[context] = -1
+        return own
+
+    def find(self, pfn: int) -> tuple[int, int, int]:
+        """(handle, order, first pfn) of the block that holds a page."""
+        for order in range(11):
+            first = pfn & ~((1 << order) - 1)
+            if first in self.block and self.block[first][1] >= order:
+                handle, size = self.block[first]
+                if pfn < first + (1 << size):
+                    return handle, size, first
+        raise UserError(f"page {pfn} is freed but was never allocated", file=self.recording.name)
+
+
+def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
+    """Rows of PRE_COLUMNS in recorded order, and the number of handles."""
+    columns = recording.columns
+    pages = _PageRequests(recording)
+    rows: list[tuple[int, int, int, int]] = []
+    parts: dict[int, list[int]] = defaultdict(list)  # first pfn of a block -> its pages freed one by one
+    for i in range(cut + 1):
+        kind = columns["type"][i]
+        pages.note(i)
+        pfn = int(columns["pfn"][i]) - recording.base_pfn
+        order = int(columns["order"][i])
+        if kind == Record.ALLOC:
+            if columns["type"][i + 1] == Record.SLAB and recording.text(i + 2) in SIMULATED_SLABS:
+                if recording.text(i + 2) == "maple_node":
+                    rows.append((flat.PRE_KMEM_CACHE_ALLOC, MAPLE_NODE_CACHE, POOL_WORKQUEUES, 0))
+                continue
+            rows.append((flat.PRE_PAGE_ALLOC, pages.new_handle(pfn, order), order, _gfp_of(recording, i)))
+        elif kind == Record.PALLOC and pages.is_bulk(i):
+            rows.append((flat.PRE_PAGE_ALLOC, pages.new_handle(pfn, order), order, 0))
+        elif kind == Record.ZONE and order == 0:
+            rows.append((flat.PRE_WATERMARKS, 0, 0, 0))
+        elif pages.is_free(i):
+            if recording.symbol("a", i) == "free_reserved_area":
+                if rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][1:3]) == pfn:
+                    rows[-1] = (flat.PRE_FREE_INITMEM, rows[-1][1], rows[-1][2] + 1, 0)
+                else:
+                    rows.append((flat.PRE_FREE_INITMEM, pfn, 1, 0))
+                continue
+            handle, size, first = pages.find(pfn)
+            if size == order:
+                rows.append((flat.PRE_PAGE_FREE, handle, 0, 0))
+                del pages.block[first]
+            else:
+                offset = pfn - first
+                parts[first].append(offset)
+                if rows[-1][:2] == (flat.PRE_PAGE_FREE_PART, handle) and sum(rows[-1][2:4]) == offset:
+                    rows[-1] = (flat.PRE_PAGE_FREE_PART, handle, rows[-1][2], rows[-1][3] + 1)
+                else:
+                    rows.append((flat.PRE_PAGE_FREE_PART, handle, offset, 1))
+    return np.array(rows, np.int32).reshape(-1, flat.PRE_COLUMNS), pages.handles
+
+
+@dataclass
+class _Lane:
+    """One process while its requests are collected."""
+
+    pid: int
+    ops: list[list[int]] = field(default_factory=list)
+    records: list[int] = field(default_factory=list)
+    gap: int = 0
+    mode: int = 0  # flags of the gap now being collected
+    call_rcu: bool = False
+    stack: int = -1
+    comm: str = ""
+    in_exec: bool = False
+    image: int = -1  # the image of the exec under way, until it is mapped
+    dead: bool = False
+
+
+class _UserPhase:
+    """Collects the lanes of one recording, from the start of /init to its end."""
+
+    def __init__(self, recording: Recording, cut: int) -> None:
+        self.recording = recording
+        self.cut = cut
+        self.pages = _PageRequests(recording)
+        self.pages.is_free(cut)  # its `free_unref_page` comes after the cut
+        self.lanes: dict[int, _Lane] = {}
+        self.lane_number: dict[int, int] = {}
+        self.events = 1  # 0 is NEVER
+        self.event_of: dict[tuple[str, int], int] = {}
+        self.mm_of: dict[int, int] = {}
+        self.mms = 0
+        self.images: list[tuple[int, ...]] = []
+        self.stack_frees: list[tuple[int, int]] = []
+        self.pipe_written: dict[int, int] = defaultdict(int)
+        self.pipe_read: dict[int, int] = defaultdict(int)
+        self.blocks: dict[int, int] = defaultdict(int)  # sleeps on each event so far
+        self.mapping_mm = 0
+        self.freed_stacks: dict[int, int] = {}  # pfn of a stack handed to RCU -> pid
+        self.user_pids = self._find_user_pids()
+        self.wakers = self._find_wakers()
+        self.signals = self._plan_signals()
+        self.wait4_returns = self._find_wait4_returns()
+        self._lane(INIT_PID).comm = "init"
+
+    # -- lanes, events, rows ------------------------------------------------------------------------------------
+
+    def _lane(self, pid: int) -> _Lane:
+        if pid not in self.lanes:
+            self.lane_number[pid] = len(self.lanes)
+            self.lanes[pid] = _Lane(pid)
+        return self.lanes[pid]
+
+    def _event(self, kind: str, key: int) -> int:
+        if (kind, key) not in self.event_of:
+            self.event_of[kind, key] = self.events
+            self.events += 1
+        return self.event_of[kind, key]
+
+    def _mm(self, pointer: int) -> int:
+        if pointer not in self.mm_of:
+            self.mm_of[pointer] = self.mms
+            self.mms += 1
+        return self.mm_of[pointer]
+
+    def _add(self, lane: _Lane, index: int, kind: int, a: int = 0, b: int = 0, c: int = 0, after: bool = False) -> None:
+        flags = lane.mode | (flat.RESCHED_AFTER if after else 0) | (flat.CALL_RCU if lane.call_rcu else 0)
+        lane.ops.append([kind, flags, lane.gap, a, b, c])
+        lane.records.append(index)
+        lane.gap = 0
+        lane.call_rcu = False
+
+    def _enter_kernel(self, lane: _Lane, index: int) -> None:
+        if lane.mode != 0:
+            self._add(lane, index, flat.OP_NOP)
+        lane.mode = 0
+
+    def _return_to_user(self, lane: _Lane, index: int) -> None:
+        if lane.mode == 0:
+            self._add(lane, index, flat.OP_NOP, after=True)
+        lane.mode = flat.GAP_USER
+
+    # -- who wakes whom -----------------------------------------------------------------------------------------
+
+    def _find_wakers(self) -> dict[int, int]:
+        """Record of a task's going to sleep -> record of the wake-up that ended it."""
+        columns = self.recording.columns
+        asleep: dict[int, int] = {}
+        wakers: dict[int, int] = {}
+        for i in range(self.cut, len(columns["type"])):
+            if columns["type"][i] == Record.SWITCH and columns["order"][i] == 0:
+                asleep[int(columns["pid"][i])] = i
+            elif columns["type"][i] == Record.WAKE and columns["order"][i] == 0:
+                sleep = asleep.pop(int(columns["pfn"][i]), None)
+                if sleep is not None:
+                    wakers[sleep] = i
+        return wakers
+
+    def _find_user_pids(self) -> set[int]:
+        columns = self.recording.columns
+        forks = np.flatnonzero(columns["type"][self.cut :] == Record.FORK) + self.cut
+        return {INIT_PID} | {int(columns["pfn"][i]) for i in forks}
+
+    def _find_wait4_returns(self) -> dict[int, list[int]]:
+        """Records of wait4() returns, ascending, by pid."""
+        columns = self.recording.columns
+        returns: dict[int, list[int]] = defaultdict(list)
+        for i in np.flatnonzero((columns["type"] == Record.WAIT4) & (columns["order"] == 1)):
+            returns[int(columns["pid"][i])].append(int(i))
+        return returns
+
+    # -- the records, one by one --------------------------------------------------------------------------------
+
+    def extract_into(self, program: RecordedProgram) -> None:
+        columns = self.recording.columns
+        types, pids, irqs = columns["type"], columns["pid"], columns["irq"]
+        handlers = {
+            Record.ALLOC: self._alloc,
+            Record.PALLOC: self._bulk_alloc,
+            Record.FREE: self._free,
+            Record.FUNREF: self._free,
+            Record.FLAT: self._flat,
+            Record.MPRIV: self._map,
+            Record.MMAP_B: self._mmap_begin,
+            Record.MMAP_E: self._mmap_end,
+            Record.EXITMM_B: self._exit_mmap,
+            Record.FORK: self._fork,
+            Record.WAKENEW: self._wake_new,
+            Record.VFORK: self._vfork,
+            Record.WAIT4: self._wait4,
+            Record.EXIT: self._exit,
+            Record.EXITP: self._exit_phase,
+            Record.SWITCH: self._switch,
+            Record.WAKE: self._wake,
+            Record.PIPE: self._pipe,
+            Record.NSLEEP: self._nanosleep,
+            Record.COMM: self._comm,
+            Record.EXEC: self._exec,
+            Record.EXECRET: self._exec_return,
+            Record.CALLRCU: self._call_rcu,
+        }
+        series = (-1, 0)  # pages of a free_page_series() still to come
+        for i in range(self.cut + 1, len(types)):
+            kind, pid = int(types[i]), int(pids[i])
+            self.pages.note(i)
+            if kind == Record.EXITP:
+                self._note_stack(i)
+            if pid not in self.lanes:
+                continue
+            lane = self.lanes[pid]
+            if not irqs[i] or kind == Record.TICK:
+                lane.gap += int(self.recording.time[i] - self.recording.time[i - 1])
+            if irqs[i] and kind not in (Record.ALLOC, Record.FREE, Record.FUNREF, Record.PALLOC):
+                continue
+            if kind == Record.FPS:
+                series = (int(columns["pfn"][i]), int(columns["a"][i]))
+                continue
+            if kind == Record.FUNREF and series[1] > 0 and series[0] == int(columns["pfn"][i]):
+                series = (series[0] + 1, series[1] - 1)
+                continue
+            handler = handlers.get(Record(kind)) if kind in Record._value2member_map_ else None
+            if handler is not None:
+                handler(lane, i)
+        self._finish(program)
+
+    def _plan_signals(self) -> dict[int, int]:
+        """Record of a wake-up by a lane -> event, for sleeps that no other edge explains (sockets, end of a pipe)."""
+        columns = self.recording.columns
+        signals: dict[int, int] = {}
+        for sleep, wake in self.wakers.items():
+            pid = int(columns["pid"][sleep])
+            waker = int(columns["pid"][wake])
+            if pid not in self.user_pids or columns["irq"][wake] or waker not in self.user_pids:
+                continue
+            if self._has_own_edge(sleep):
+                continue
+            signals[wake] = self._event("wake", pid)
+        return signals
+
+    def _has_own_edge(self, sleep: int) -> bool:
+        columns = self.recording.columns
+        state = int(columns["a"][sleep])
+        caller = self.recording.symbol("b", sleep)
+        return state in (VFORK_WAIT, TASK_DEAD) or caller == "do_wait"
+
+    # -- handlers -----------------------------------------------------------------------------------------------
+
+    def _alloc(self, lane: _Lane, i: int) -> None:
+        columns = self.recording.columns
+        caller = self.recording.symbol("b", i)
+        pfn, order = int(columns["pfn"][i]), int(columns["order"][i])
+        if caller == "alloc_pages_exact" or columns["flags"][i]:
+            return
+        if columns["type"][i + 1] == Record.SLAB and self.recording.text(i + 2) in SIMULATED_SLABS:
+            return
+        if caller == "copy_process":
+            self._enter_kernel(lane, i)
+        handle = self.pages.new_handle(pfn, order)
+        self._add(lane, i, flat.OP_PAGE_ALLOC, handle, order, _gfp_of(self.recording, i))
+        if caller == "copy_process":
+            lane.stack = handle  # of the child, until FORK says which
+
+    def _bulk_alloc(self, lane: _Lane, i: int) -> None:
+        if self.pages.is_bulk(i):
+            order = int(self.recording.columns["order"][i])
+            handle = self.pages.new_handle(int(self.recording.columns["pfn"][i]), order)
+            self._add(lane, i, flat.OP_PAGE_ALLOC, handle, order, 0)
+
+    def _free(self, lane: _Lane, i: int) -> None:
+        caller = self.recording.symbol("a", i)
+        own = self.pages.is_free(i)
+        if not own or caller in ("make_alloc_exact", "thread_stack_free_rcu"):
+            return
+        handle, _, first = self.pages.find(int(self.recording.columns["pfn"][i]))
+        del self.pages.block[first]
+        self._add(lane, i, flat.OP_PAGE_FREE, handle)
+        if caller == "free_bprm":
+            lane.mode = 0
+            if not lane.in_exec:  # the kernel's own start of /init has no EXECRET record
+                self._return_to_user(lane, i)
+
+    def _flat(self, lane: _Lane, i: int) -> None:
+        columns = self.recording.columns
+        stack = int(columns["d"][i]) >> 16
+        relocs = int(columns["d"][i]) & 0xFFFF
+        image = (int(columns["a"][i]), int(columns["b"][i]), int(columns["c"][i]), stack, relocs, 1)
+        if image not in self.images:
+            self.images.append(image)
+        lane.image = self.images.index(image)
+
+    def _mmap_begin(self, lane: _Lane, i: int) -> None:
+        self._enter_kernel(lane, i)
+        self.mapping_mm = int(self.recording.columns["d"][i])
+
+    def _map(self, lane: _Lane, i: int) -> None:
+        mm = self._mm(self.mapping_mm)
+        length = int(self.recording.columns["a"][i])
+        if lane.image >= 0:
+            self._add(lane, i, flat.OP_EXEC, mm, lane.image)
+        else:
+            self._add(lane, i, flat.OP_MMAP, mm, length, -1)
+
+    def _mmap_end(self, lane: _Lane, i: int) -> None:
+        if lane.image >= 0:
+            self._add(lane, i, flat.OP_NOP, after=True)
+            lane.mode = flat.GAP_READ
+            lane.image = -1
+        else:
+            self._return_to_user(lane, i)
+
+    def _exit_mmap(self, lane: _Lane, i: int) -> None:
+        if int(self.recording.columns["a"][i]):
+            pointer = int(self.recording.columns["b"][i])
+            self._add(lane, i, flat.OP_EXIT_MMAP, self._mm(pointer), after=True)
+            del self.mm_of[pointer]
+
+    def _fork(self, lane: _Lane, i: int) -> None:
+        child = self._lane(int(self.recording.columns["pfn"][i]))
+        child.stack, lane.stack = lane.stack, -1
+        child.mode = flat.GAP_USER
+        child.comm = lane.comm
+
+    def _wake_new(self, lane: _Lane, i: int) -> None:
+        pid = int(self.recording.columns["pfn"][i])
+        if pid in self.lanes:
+            self._add(lane, i, flat.OP_FORK, self.lane_number[pid])
+
+    def _vfork(self, lane: _Lane, i: int) -> None:
+        order, child = int(self.recording.columns["order"][i]), int(self.recording.columns["pfn"][i])
+        if order == 0:
+            self._add(lane, i, flat.OP_WAIT, self._event("vfork", child), 1)
+        elif order == 2:
+            if self.recording.jitter and lane.in_exec:
+                lane.gap = min(lane.gap, RELEASE_GAP)  # the rest is the artificial delay of this noise setting
+            self._add(lane, i, flat.OP_SIGNAL, self._event("vfork", lane.pid), 1)
+        else:
+            self._return_to_user(lane, i)
+
+    def _wait4(self, lane: _Lane, i: int) -> None:
+        if self.recording.columns["order"][i] == 0:
+            self._enter_kernel(lane, i)
+            reaped = self._reaped_by(lane.pid, i)
+            if reaped:
+                self._add(lane, i, flat.OP_WAIT, self._event("zombie", reaped), 1)
+        else:
+            self._return_to_user(lane, i)
+
+    def _reaped_by(self, pid: int, enter: int) -> int:
+        """The pid that the wait4() entered at a record returns; 0 if none."""
+        columns = self.recording.columns
+        rows = self.wait4_returns.get(pid, [])
+        position = np.searchsorted(rows, enter)
+        if position == len(rows):
+            return 0
+        value = int(columns["b"][rows[position]])
+        return value if value < WNOHANG_RETURNS and value in self.lanes else 0
+
+    def _exit(self, lane: _Lane, i: int) -> None:
+        self._enter_kernel(lane, i)
+
+    def _exit_phase(self, lane: _Lane, i: int) -> None:
+        order, pid = int(self.recording.columns["order"][i]), int(self.recording.columns["pfn"][i])
+        if order == 0:
+            self._add(lane, i, flat.OP_EXIT_NOTIFY, self._event("zombie", pid))
+        elif order == 1 and pid in self.lanes:
+            self._add(lane, i, flat.OP_RELEASE_TASK, self.lane_number[pid])
+
+    def _switch(self, lane: _Lane, i: int) -> None:
+        columns = self.recording.columns
+        if columns["order"][i] == 1:
+            return
+        state = int(columns["a"][i])
+        caller = self.recording.symbol("b", i)
+        if state == TASK_DEAD:
+            self._add(lane, i, flat.OP_DEAD)
+            lane.dead = True
+        elif caller == "wait_woken":
+            self._add(lane, i, flat.OP_LOGIN)
+        elif self._has_own_edge(i) or self._is_artificial_sleep(lane.pid, i):
+            return
+        elif self.wakers.get(i) in self.signals:
+            event = self.signals[self.wakers[i]]
+            self.blocks[event] += 1
+            self._add(lane, i, flat.OP_WAIT, event, self.blocks[event])
+        elif i in self.wakers:
+            ticks = self._ticks_between(i, self.wakers[i])
+            self._add(lane, i, flat.OP_SLEEP, max(1, ticks))
+        else:
+            self._add(lane, i, flat.OP_WAIT, NEVER, 1)
+
+    def _is_artificial_sleep(self, pid: int, i: int) -> bool:
+        columns = self.recording.columns
+        for k in range(i - 1, max(i - 12, 0), -1):
+            if columns["pid"][k] == pid and columns["type"][k] == Record.STIMEO and columns["order"][k] == 0:
+                return self.recording.symbol("b", k) == "trjitter"
+        return False
+
+    def _ticks_between(self, first: int, last: int) -> int:
+        return int(self.recording.time[last] // COUNTS_PER_TICK - self.recording.time[first] // COUNTS_PER_TICK)
+
+    def _wake(self, lane: _Lane, i: int) -> None:
+        if i in self.signals:
+            self._add(lane, i, flat.OP_SIGNAL, self.signals[i], 1)
+
+    def _pipe(self, lane: _Lane, i: int) -> None:
+        columns = self.recording.columns
+        order, pipe, value = (int(columns[c][i]) for c in ("order", "a", "c"))
+        if order in (0, 2):
+            self._enter_kernel(lane, i)
+            return
+        if order == 3 and 0 < value < WNOHANG_RETURNS:
+            self.pipe_written[pipe] += value
+            self._add(lane, i, flat.OP_SIGNAL, self._event("pipe", pipe), value)
+        if order == 1 and 0 < value < WNOHANG_RETURNS:
+            self.pipe_read[pipe] += value
+            if self.pipe_read[pipe] <= self.pipe_written[pipe]:
+                self._add(lane, i, flat.OP_WAIT, self._event("pipe", pipe), self.pipe_read[pipe])
+        self._return_to_user(lane, i)
+
+    def _nanosleep(self, lane: _Lane, i: int) -> None:
+        if self.recording.columns["order"][i] == 0:
+            self._enter_kernel(lane, i)
+        else:
+            self._return_to_user(lane, i)
+
+    def _comm(self, lane: _Lane, i: int) -> None:
+        if int(self.recording.columns["pfn"][i]) >> 31:
+            lane.comm = self.recording.text(i)
+
+    def _exec(self, lane: _Lane, i: int) -> None:
+        self._enter_kernel(lane, i)
+        lane.in_exec = True
+
+    def _exec_return(self, lane: _Lane, i: int) -> None:
+        lane.in_exec = False
+        lane.mode = 0
+        self._return_to_user(lane, i)
+
+    def _call_rcu(self, lane: _Lane, i: int) -> None:
+        if self.recording.symbol("a", i) not in SIMULATED_CALLBACKS:
+            lane.call_rcu = True
+
+    def _note_stack(self, i: int) -> None:
+        """Remember when the kernel stack of a dead task went back: only checks need it, the simulator decides itself."""
+        columns = self.recording.columns
+        order, pfn = int(columns["order"][i]), int(columns["a"][i])
+        if order == 3:
+            self.freed_stacks[pfn] = int(columns["pfn"][i])
+        elif order == 4 and pfn in self.freed_stacks:
+            pid = self.freed_stacks.pop(pfn)
+            self.pages.block.pop(pfn, None)
+            if pid in self.lanes:
+                self.stack_frees.append((i, self.lane_number[pid]))
+
+    def _finish(self, program: RecordedProgram) -> None:
+        ops: list[list[int]] = []
+        records: list[int] = []
+        lane_rows = []
+        for lane in self.lanes.values():
+            if not lane.dead:
+                self._add(lane, len(self.recording.time), flat.OP_WAIT, NEVER, 1)
+            lane_rows.append((len(ops), len(ops) + len(lane.ops), lane.stack, lane.pid))
+            ops += lane.ops
+            records += lane.records
+        program.op = np.array(ops, np.int32).reshape(-1, flat.OP_COLUMNS)
+        program.record = np.array(records, np.int32)
+        program.lane = np.array(lane_rows, np.int32).reshape(-1, flat.LANE_COLUMNS)
+        program.image = np.array(self.images, np.int32).reshape(-1, flat.IMAGE_COLUMNS)
+        program.names = tuple(lane.comm for lane in self.lanes.values())
+        program.handles = self.pages.handles
+        program.events = self.events
+        program.mms = self.mms
+        program.stack_free = np.array(self.stack_frees, np.int32).reshape(-1, 2)
