@@ -684,7 +684,7 @@ def gfp_to_alloc_flags(gfp: int, order: int) -> int:
     alloc_flags = ALLOC_WMARK_MIN | (gfp & (GFP_HIGH | GFP_KSWAPD_RECLAIM))
     if not gfp & (GFP_DIRECT_RECLAIM | GFP_NOMEMALLOC):
         alloc_flags |= ALLOC_NON_BLOCK
-        if order > 0:
+        if order > 0 and gfp & GFP_HIGH:
             alloc_flags |= ALLOC_HIGHATOMIC
     return alloc_flags
 
