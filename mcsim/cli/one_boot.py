@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ def print_boot(
         )
     workload = kernel.load_workload(experiment.workload)
     tasks = select(experiment.tasks(workload.digest), variants, ram)
-    engine.warm_up(tasks[0], experiment.workload, PlainLines(click.get_text_stream("stderr")))
+    engine.warm_up(tasks[0], experiment.workload, PlainLines(sys.stderr))
     for task in tasks:
         outcome: Any = kernel.simulate(task, experiment.workload, boot, 1)[0]
         click.echo(sentence(task, outcome, workload))

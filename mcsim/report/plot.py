@@ -128,8 +128,8 @@ def _axes(axes: Axes, sizes: list[int], names: dict[int, str], few: bool) -> Non
 def note(summary: pl.DataFrame, seed: int, level: float) -> str:
     """The line under the figure: sample, seed, method."""
     return (
-        f"{sample_size(summary)} boots per point, seed {seed}; bands: exact (Clopper-Pearson) {percent(level)} "
-        "intervals, each by itself; below, the other variants in grey"
+        f"{sample_size(summary)} boots per point, seed {seed}; bands: exact (Clopper-Pearson) "
+        f"{percent(level)} intervals, each by itself; below, the other variants in grey"
     )
 
 

@@ -1,0 +1,57 @@
+# Needs python3 (3.11 or later, with venv) and make; everything else is installed into .venv from requirements.lock.
+#
+#   make run     the 2022 experiment, into results/mail-2022 (ARGS="--boots 200" for a quick look)
+#   make test    all tests                    (ARGS="-k store" for some of them)
+#   make lint    ruff and mypy
+#   make lock    choose the newest versions and write requirements.lock
+#   make clean   remove .venv, caches and builds; results stay
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: run test test-bounds lint format wheel lock clean
+
+run: .venv/.installed
+	$(BIN)/mcsim run mail-2022 $(ARGS)
+
+test: .venv/.installed
+	$(BIN)/python -m pytest $(ARGS)
+
+# Numba reads outside of an array without a word; this runs the same tests with every index checked.
+test-bounds: .venv/.installed
+	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/.installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel: .venv/.installed
+	$(BIN)/python -m build --wheel --no-isolation
+
+# Two stamps: a changed lock makes .venv anew, a changed pyproject.toml installs only the project again.
+.venv/.packages: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mcsim needs Python 3.11 or later; $(PYTHON) is $$($(PYTHON) --version). Try: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.installed: .venv/.packages pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+lock: .venv/.packages
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --group build --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock" \
+	  -o requirements.lock
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find mcsim kernels tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
