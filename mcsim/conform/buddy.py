@@ -235,9 +235,9 @@ def run_operations(
 ) -> None:
     """Run the operations [first, last).
 
-    `operations`: int64[n, 5], code and operands. `blocks`: int64[names, 2], first page (-1: none) and order or
-    pages. `answers`, `digests`: int64[n], filled; no answer is NO_ANSWER, no digest (ordinal not a multiple of
-    `digest_every`) is -1.
+    `operations`: int64[n, 5], code and operands. `blocks`: int64[names, 2], first page (-1: none) and order
+    or pages. `answers`, `digests`: int64[n], filled; no answer is NO_ANSWER, no digest (that is, an ordinal
+    which is not a multiple of `digest_every`) is -1.
     """
     for i in range(first, last):
         answers[i] = run_one(zone, operations[i], blocks, exact_tail)

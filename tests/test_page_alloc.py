@@ -1,0 +1,321 @@
+"""The buddy allocator against a plain twin, against vectors of the real kernel code, and its own claims."""
+
+import gzip
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from twin_page_alloc import TwinZone
+
+from kernels.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
+from kernels.memblock import memblock_free_all
+from kernels.page_alloc import (
+    MAX_ORDER,
+    MIGRATE_TYPES,
+    MIN_FREE_KBYTES,
+    NR_PCP_LISTS,
+    NR_RESERVED_HIGHATOMIC,
+    PAGE_GROUP_BY_MOBILITY_DISABLED,
+    PCP_FREE_FACTOR,
+    SLOWPATH,
+    SLOWPATH_NO_WATERMARKS,
+    SLOWPATH_UNRESERVE,
+    SLOWPATH_WMARK_MIN,
+    WATERMARK_BOOST,
+    WMARK_MIN,
+    ZONE_RECLAIM_ACTIVE,
+    alloc_pages,
+    alloc_pages_exact,
+    build_all_zonelists,
+    calculate_min_free_kbytes,
+    check_zone,
+    copy_zone,
+    drain_pages_zone,
+    folio_add_lru,
+    free_pages,
+    free_pages_exact,
+    kswapd,
+    largest_free_order,
+    list_entries,
+    make_zone,
+    nr_free_pages,
+    pageset_update,
+    reset_zone,
+    setup_per_zone_wmarks,
+    zone_set_pageset_high_and_batch,
+)
+from mcsim.conform import check_buddy_file, check_buddy_line
+
+SUBSET = Path(__file__).parent / "data" / "buddy_subset.jsonl.gz"
+TRUTH = Path(os.environ.get("MCSIM_TRUTH") or Path(__file__).parents[2] / "shared")
+GFP_TYPES = (0, GFP_MOVABLE, GFP_RECLAIMABLE)
+GFP_KINDS = (
+    (GFP_KERNEL, {}),
+    (GFP_NOWAIT, {"reclaim": False}),
+    (GFP_ATOMIC, {"high": True, "reclaim": False}),
+    (GFP_KERNEL | GFP_NOMEMALLOC, {"memalloc": False}),
+    (GFP_ATOMIC | GFP_NOMEMALLOC, {"high": True, "reclaim": False, "memalloc": False}),
+)
+
+
+def fresh_zone(pages=4096, reserved=((0, 505),), start=0, mobility_off=True, mmu=0):
+    zone = make_zone(start, pages, 13, mmu)
+    zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] = mobility_off
+    memblock_free_all(zone, np.array(reserved, np.int64).reshape(-1, 2))
+    return zone
+
+
+def free_lists(zone):
+    pages = len(zone.order)
+    return [
+        [list_entries(zone, pages + order * MIGRATE_TYPES + kind) for kind in range(MIGRATE_TYPES)]
+        for order in range(MAX_ORDER)
+    ]
+
+
+def everything(zone):
+    return [free_lists(zone), zone.pageblock.tolist(), zone.lru.tolist(), zone.scalar.tolist()]
+
+
+class AgainstTwin(RuleBasedStateMachine):
+    """Any sequence of requests leaves the twin's lists, list order included."""
+
+    @initialize(
+        start=st.sampled_from([0, 0, 512]),
+        pages=st.sampled_from([1500, 2048, 3000, 5120, 5500]),
+        hole=st.sampled_from([(), ((0, 505),), ((0, 700), (1300, 9))]),
+        mobility_off=st.booleans(),
+        pcp=st.sampled_from([(0, 1), (0, 1), (4, 1), (60, 15), (20, 4)]),
+        minimum=st.sampled_from([0, 0, 40, 300]),
+        slow=st.integers(0, 7),
+    )
+    def begin(self, start, pages, hole, mobility_off, pcp, minimum, slow):
+        hole = [(first, count) for first, count in hole if first >= start]
+        self.zone = fresh_zone(pages, hole, start, mobility_off)
+        self.twin = TwinZone(start, pages, hole, mobility_off=mobility_off)
+        pageset_update(self.zone, *pcp)
+        self.twin.high, self.twin.batch = pcp
+        self.zone.scalar[MIN_FREE_KBYTES] = minimum * 8
+        setup_per_zone_wmarks(self.zone)
+        self.twin.set_marks(minimum)
+        self.zone.scalar[SLOWPATH] = slow
+        self.twin.slow_min = bool(slow & SLOWPATH_WMARK_MIN)
+        self.twin.slow_unreserve = bool(slow & SLOWPATH_UNRESERVE)
+        self.twin.slow_no_marks = bool(slow & SLOWPATH_NO_WATERMARKS)
+        self.blocks = []  # (page, order)
+        self.exact = []  # (page, pages)
+
+    def request(self, order, kind, gfp):
+        flags, rights = gfp
+        page = alloc_pages(self.zone, flags | GFP_TYPES[kind], order)
+        expected = self.twin.alloc_pages(order, kind, **rights)
+        assert page == (-1 if expected is None else expected)
+        return page
+
+    @rule(
+        order=st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 7, 9, 10]),
+        kind=st.sampled_from([0, 0, 1, 2]),
+        gfp=st.sampled_from(GFP_KINDS),
+        times=st.sampled_from([1, 1, 3, 20]),
+        lru=st.booleans(),
+    )
+    def alloc(self, order, kind, gfp, times, lru):
+        for _ in range(times):
+            page = self.request(order, kind, gfp)
+            if page == -1:
+                break
+            self.blocks.append((page, order))
+            if lru and kind == 1:
+                folio_add_lru(self.zone, page, order)
+                self.twin.lru |= set(range(page, page + 2**order))
+
+    @rule(order=st.sampled_from([0, 3, 4, 6]), kind=st.integers(0, 2), keep=st.sampled_from([2, 3, 7]))
+    def fill_and_punch_holes(self, order, kind, keep):
+        taken = []
+        while len(taken) < 150:
+            page = self.request(order, kind, GFP_KINDS[0])
+            if page == -1:
+                break
+            taken.append((page, order))
+        for i, (page, _) in enumerate(taken):
+            if i % keep:
+                free_pages(self.zone, page, order)
+                self.twin.free_pages(page, order)
+            else:
+                self.blocks.append((page, order))
+
+    @rule(pages=st.sampled_from([1, 3, 5, 63, 100, 113, 129]), kind=st.integers(0, 2), tail=st.booleans())
+    def alloc_exact(self, pages, kind, tail):
+        page = alloc_pages_exact(self.zone, int(tail), pages, GFP_KERNEL | GFP_TYPES[kind])
+        expected = self.twin.alloc_pages_exact(pages, kind, to_tail=tail)
+        assert page == (-1 if expected is None else expected)
+        if page != -1:
+            self.exact.append((page, pages))
+
+    @precondition(lambda self: self.blocks)
+    @rule(data=st.data(), times=st.sampled_from([1, 1, 3, 20]))
+    def free(self, data, times):
+        for _ in range(min(times, len(self.blocks))):
+            page, order = self.blocks.pop(data.draw(st.integers(0, len(self.blocks) - 1)))
+            free_pages(self.zone, page, order)
+            self.twin.free_pages(page, order)
+
+    @precondition(lambda self: self.exact)
+    @rule(data=st.data())
+    def free_exact(self, data):
+        page, pages = self.exact.pop(data.draw(st.integers(0, len(self.exact) - 1)))
+        free_pages_exact(self.zone, page, pages)
+        self.twin.free_pages_exact(page, pages)
+
+    @rule()
+    def drain(self):
+        drain_pages_zone(self.zone)
+        self.twin.drain()
+
+    @rule(pcp=st.sampled_from([(0, 1), (4, 1), (60, 15)]), active=st.booleans())
+    def resize_pcp(self, pcp, active):
+        pageset_update(self.zone, *pcp)
+        self.zone.scalar[ZONE_RECLAIM_ACTIVE] = active
+        self.twin.high, self.twin.batch = pcp
+        self.twin.reclaim_active = active
+
+    @rule()
+    def work_the_boost_off(self):
+        kswapd(self.zone)
+        self.twin.boost = 0
+
+    @invariant()
+    def same_state(self):
+        if not hasattr(self, "zone"):
+            return
+        check_zone(self.zone)
+        zone, twin, scalar = self.zone, self.twin, self.zone.scalar
+        assert free_lists(zone) == twin.lists
+        heads = range(len(zone.order) + MAX_ORDER * MIGRATE_TYPES, len(zone.next))
+        assert [list_entries(zone, head) for head in heads] == [[page for page, _ in p] for p in twin.pcp]
+        assert zone.pageblock.tolist() == list(twin.types.values())
+        assert nr_free_pages(zone) == twin.nr_free()
+        assert largest_free_order(zone) == max((order for order, _ in twin.free.values()), default=-1)
+        assert 2 ** scalar[PCP_FREE_FACTOR] == 2**twin.free_factor
+        assert scalar[WATERMARK_BOOST] == twin.boost
+        assert scalar[NR_RESERVED_HIGHATOMIC] == twin.highatomic
+
+
+AgainstTwin.TestCase.settings = settings(
+    max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+)
+test_any_sequence_of_requests_leaves_the_lists_of_the_twin = AgainstTwin.TestCase
+
+
+def test_the_subset_of_kernel_vectors_matches_and_covers_every_configuration():
+    kinds = set()
+    with gzip.open(SUBSET, "rt") as file:
+        for line in file:
+            assert check_buddy_line(line).mismatches == []
+            vector = json.loads(line)
+            kinds.add((vector["config"], vector["mobility_off"], vector["exact_tail"]))
+    assert len(kinds) == 8
+
+
+@pytest.mark.skipif(not (TRUTH / "golden").is_dir(), reason="full golden set absent")
+def test_all_kernel_vectors_match():
+    for path in sorted((TRUTH / "golden").glob("buddy_*.jsonl.gz")):
+        found = check_buddy_file(path)
+        assert found.passed, (path.name, found.mismatches[:3])
+
+
+def test_a_wrong_answer_in_a_vector_is_found():
+    with gzip.open(SUBSET, "rt") as file:
+        line = next(file)
+    found = check_buddy_line(line.replace('"managed":', '"managed":1', 1))
+    assert [(m.operation, m.sequence != "") for m in found.mismatches] == [(0, True)]
+
+
+def test_with_grouping_off_the_first_request_takes_the_lowest_whole_pageblock():
+    zone = fresh_zone()
+    assert alloc_pages(zone, GFP_KERNEL, 0) == 1024
+    assert zone.pageblock.tolist() == [1, 0, 1, 1]
+
+
+def test_grouping_is_off_at_32_mb_and_on_at_33_mb():
+    for pages, memmap, off in ((4096, 16, 1), (4224, 20, 0)):
+        zone = make_zone(0, pages)
+        build_all_zonelists(zone, memmap)
+        assert zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] == off
+
+
+def test_leftovers_at_the_head_are_handed_out_next_and_leftovers_at_the_tail_are_not():
+    for tail in (0, 1):
+        zone = fresh_zone()
+        assert alloc_pages(zone, GFP_KERNEL, 0) == 1024  # leaves single page 1025
+        page = alloc_pages_exact(zone, tail, 113, GFP_KERNEL)
+        assert alloc_pages(zone, GFP_KERNEL, 0) == (1025 if tail else page + 113)
+
+
+def test_watermarks_are_those_of_the_kernel():
+    for reserved, kbytes, marks in ((605, 668, [83, 103, 123]), (8192 - 7571, 984, [123, 153, 183])):
+        zone = fresh_zone(4096 if kbytes == 668 else 8192, ((0, reserved),))
+        zone_set_pageset_high_and_batch(zone)
+        calculate_min_free_kbytes(zone)
+        setup_per_zone_wmarks(zone)
+        assert zone.scalar[MIN_FREE_KBYTES] == kbytes
+        assert zone.scalar[WMARK_MIN : WMARK_MIN + 3].tolist() == marks
+
+
+def test_a_request_above_the_largest_order_fails():
+    assert alloc_pages(fresh_zone(), GFP_KERNEL, MAX_ORDER) == -1
+
+
+def test_reset_and_copy_leave_no_trace_of_what_was_before():
+    used, other = fresh_zone(), fresh_zone()
+    for i in range(300):
+        page = alloc_pages(used, GFP_KERNEL | GFP_MOVABLE, i % 4)
+        folio_add_lru(used, page, i % 4)
+    copy_zone(other, used)
+    check_zone(other)
+    assert everything(other) == everything(used)
+    assert alloc_pages(other, GFP_KERNEL, 5) == alloc_pages(used, GFP_KERNEL, 5)
+    reset_zone(used, 0, 4096)
+    assert everything(used) == everything(make_zone(0, 4096))
+
+
+def test_one_zone_serves_smaller_ram_sizes():
+    big, small = make_zone(0, 8192), make_zone(0, 3000)
+    reset_zone(big, 0, 3000)
+    for zone in (big, small):
+        memblock_free_all(zone, np.array([[0, 505]], np.int64))
+        check_zone(zone)
+    assert free_lists(big) == free_lists(small)
+
+
+def test_check_zone_sees_a_page_on_two_lists():
+    zone = fresh_zone()
+    head = len(zone.order) + 10 * MIGRATE_TYPES
+    zone.next[head], zone.prev[head] = zone.next[head + 1], zone.prev[head + 1]
+    with pytest.raises(AssertionError):
+        check_zone(zone)
+
+
+@pytest.mark.parametrize("span", [(0, 0), (5, 5), (1024, 4096), (-1, 10)])
+def test_an_impossible_zone_is_refused(span):
+    with pytest.raises(ValueError):
+        make_zone(*span)
+
+
+def test_pcp_lists_have_no_size_without_an_mmu_and_the_low_mark_with_one():
+    for mmu, high in ((0, 0), (1, 103)):
+        zone = fresh_zone(reserved=((0, 605),), mmu=mmu)
+        zone_set_pageset_high_and_batch(zone)
+        calculate_min_free_kbytes(zone)
+        setup_per_zone_wmarks(zone)
+        pages = [alloc_pages(zone, GFP_KERNEL, 0) for _ in range(50)]
+        before = nr_free_pages(zone)
+        for page in pages:
+            free_pages(zone, page, 0)
+        assert nr_free_pages(zone) - before == (0 if high else 50)
+        assert NR_PCP_LISTS == 12
