@@ -24,7 +24,6 @@ test-bounds: .venv/.installed
 
 lint: .venv/.installed
 	$(BIN)/ruff check
-	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 format: .venv/.installed

@@ -1,7 +1,7 @@
 """A stand-in for the kernels, so that tests of the engine, the store and the report take seconds.
 
-Each boot fails by a coin whose bias depends on the cell alone and whose toss depends on (seed, boot) alone: as in the
-real thing, a boot is a function of its task and number, and every variant meets the same boot.
+Each boot fails by a coin whose bias depends on the cell alone and whose toss depends on (seed, boot) alone:
+as in the real thing, a boot is a function of its task and number, and every variant meets the same boot.
 """
 
 import hashlib
@@ -38,11 +38,14 @@ def chance(text: str) -> float:
 
 def simulate(task: Any, source: str, first: int, count: int) -> Any:
     outcomes = np.zeros(count, dtype=OUTCOME)
-    bias = chance(f"{task.ram} {task.policies.exact_tail}") * (2 if task.policies.exact_tail == "head" else 0.5)
+    tail = task.policies.exact_tail
+    bias = chance(f"{task.ram} {tail}") * (2.0 if tail == "head" else 0.5)
     for number in range(count):
         boot = first + number
         failed = chance(f"{task.seed} {boot}") < bias
-        outcomes[number] = (
-            boot, boot % 12, boot % 7, failed, failed, 7 * failed, 40 + boot % 50, 1000 * boot, 600, 6 if failed else 8
-        )  # fmt: skip
+        outcome = outcomes[number]
+        outcome["boot"], outcome["recording"], outcome["pre_init"] = boot, boot % 12, boot % 7
+        outcome["failed"] = outcome["failure_class"] = failed
+        outcome["order"], outcome["process"], outcome["time_us"] = 7 * failed, 40 + boot % 50, 1000 * boot
+        outcome["free_pages"], outcome["largest_free_order"] = 600, 6 if failed else 8
     return outcomes

@@ -10,6 +10,7 @@ import datetime
 import math
 import os
 import platform
+import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -138,6 +139,7 @@ def _fan_out(
         return_as="generator_unordered",
         batch_size=1,
         pre_dispatch="2*n_jobs",
+        **({"initializer": _leave_interrupts_to_the_parent} if backend == "processes" else {}),
     )
     finished = parallel(jobs)
     try:
@@ -146,6 +148,11 @@ def _fan_out(
             yield chunk
     finally:
         finished.close()
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """In a worker process: Ctrl-C reaches the whole process group, but only the parent is to act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _chunks(gaps: list[tuple[Task, int, int]], size: ChunkSize) -> Iterator[Chunk]:

@@ -1,0 +1,296 @@
+"""Experiment files: what is accepted, what is refused and how, and what a task's id depends on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kernels import policy as kernel
+from mcsim.errors import UserError
+from mcsim.model import experiment, units, variants
+
+MAIL = experiment.shipped()["mail-2022"].read_text(encoding="utf-8")
+SMALL = """
+[experiment]
+variants = ["maple-naive", "tail-free"]
+ram = ["31M", "32M"]
+[workload]
+recordings = "C"
+"""
+
+
+def parse(text: str) -> experiment.Experiment:
+    return experiment.parse(text, "my.toml")
+
+
+class TestSizes:
+    @pytest.mark.parametrize(
+        ("text", "size"), [("8K", 8192), ("32M", 32 << 20), ("1G", 1 << 30), (" 28 M ", 28 << 20)]
+    )
+    def test_units_are_powers_of_1024(self, text: str, size: int) -> None:
+        assert units.parse_size(text) == size
+
+    @pytest.mark.parametrize("text", ["32", "32m", "32MB", "M", "-1M", "0M", "3.5M", "", 32, None, True])
+    def test_anything_else_is_refused_with_the_syntax(self, text: object) -> None:
+        with pytest.raises(UserError, match="valid: a whole number with K, M or G"):
+            units.parse_size(text)
+
+    def test_ranges_include_both_ends_and_lists_are_unions(self) -> None:
+        sizes = units.parse_sizes(["28M..40M step 1M", "48M", "32M, 64M"])
+        assert [size >> 20 for size in sizes] == [*range(28, 41), 48, 64]
+
+    @pytest.mark.parametrize(
+        "text", ["28M..40M", "40M..28M step 1M", "28M..40M step 7M", "1K..1G step 1K", [], "1M..2"]
+    )
+    def test_ranges_that_cannot_be_meant_are_refused(self, text: object) -> None:
+        with pytest.raises(UserError):
+            units.parse_sizes(text)
+
+    @given(st.integers(1, 1 << 40))
+    def test_a_formatted_size_in_kilobytes_reads_back(self, kilobytes: int) -> None:
+        assert units.parse_size(units.format_size(kilobytes << 10)) == kilobytes << 10
+
+
+class TestMail2022:
+    def test_has_the_seven_variants_and_sixteen_sizes_of_the_question(self) -> None:
+        loaded = experiment.load("mail-2022")
+        assert [each.name for each in loaded.variants] == list(variants.SHIPPED)
+        assert [size >> 20 for size in loaded.ram] == [*range(28, 41), 48, 64, 128]
+        assert loaded.boots == 2000
+        assert loaded.machine.page_size == 8192
+        assert len(loaded.tasks("d")) == 112
+
+    def test_every_shipped_experiment_is_valid(self) -> None:
+        for name in experiment.shipped():
+            assert experiment.load(name).name == name
+
+    def test_survives_the_way_through_its_document(self) -> None:
+        loaded = experiment.load("mail-2022").with_seed(7)
+        document = json.loads(experiment.canonical_json(loaded.document()))
+        again = experiment.Experiment.from_document(document, loaded.source, loaded.path)
+        assert again.canonical() == loaded.canonical()
+        assert [each.id for each in again.tasks("d")] == [each.id for each in loaded.tasks("d")]
+        assert [each.name for each in again.variants] == [each.name for each in loaded.variants]
+
+
+class TestVariants:
+    def test_differ_from_one_another_as_the_patches_do(self) -> None:
+        policies = {name: each.policies.for_kernels() for name, each in variants.SHIPPED.items()}
+        naive = policies["maple-naive"]
+        assert naive == kernel.Policy(kernel.VMA_INDEX_MAPLE, 0, 0, 0, 0, 0, 0, 1)
+        assert policies["pre-maple"] == naive._replace(vma_index=kernel.VMA_INDEX_RBTREE)
+        assert policies["tail-free"] == naive._replace(exact_tail=kernel.EXACT_TAIL_TAIL)
+        assert policies["prealloc-early"] == naive._replace(
+            mmap_prealloc=kernel.MMAP_PREALLOC_MAILED,
+            split=kernel.SPLIT_OVERWRITE,
+            exit_mmap=kernel.EXIT_MMAP_DESTROY_TREE,
+        )
+        assert policies["mail-both"] == policies["prealloc-early"]._replace(exact_tail=kernel.EXACT_TAIL_TAIL)
+        assert policies["linux-6.1.y"] == policies["mail-both"]._replace(
+            mmap_prealloc=kernel.MMAP_PREALLOC_EARLY,
+            error_paths=kernel.ERROR_PATHS_FIXED,
+            maple_rcu=kernel.MAPLE_RCU_ON,
+        )
+        assert policies["linux-6.6"] == policies["linux-6.1.y"]._replace(
+            mmap_prealloc=kernel.MMAP_PREALLOC_LATE_RANGED, split=kernel.SPLIT_STORE_NEW
+        )
+
+    def test_every_value_of_every_policy_has_a_code(self) -> None:
+        for name, field in variants.Policies.model_fields.items():
+            values = getattr(field.annotation, "__args__", ())
+            codes = [variants._CODES[name][value] for value in values]
+            assert codes == list(range(len(values)))
+
+    def test_a_user_composes_one_from_another_also_in_two_steps(self) -> None:
+        own = SMALL.replace('"tail-free"', '"b"') + (
+            '[variants.b]\nbased_on = "a"\ntrim_pages = 0\n[variants.a]\nbased_on = "maple-naive"\nexact_tail = "tail"\n'
+        )
+        policies = parse(own).variants[1].policies
+        expected = {**variants.SHIPPED["tail-free"].policies.model_dump(), "trim_pages": 0}
+        assert policies.model_dump() == expected
+
+
+BAD_EDITS = [
+    ("boots = 2000", "boot = 2000", "experiment.boot", "did you mean 'boots'?"),
+    ("boots = 2000", 'boots = "many"', "experiment.boots", "not a whole number"),
+    ("boots = 2000", "boots = 2.5", "experiment.boots", "not a whole number"),
+    ("boots = 2000", "boots = true", "experiment.boots", "not a whole number"),
+    ("boots = 2000", "boots = 0", "experiment.boots", "a whole number from 1"),
+    ("seed = 20220601", "seed = -1", "experiment.seed", "a whole number from 0"),
+    ("gap_sigma = 0.15", "gap_sigma = -0.15", "timing.gap_sigma", "a number from 0"),
+    ("gap_sigma = 0.15", "gap_sigma = nan", "timing.gap_sigma", "finite"),
+    ("gap_sigma = 0.15", "gap_sigma = true", "timing.gap_sigma", "not a number"),
+    ("gap_sigma = 0.15", "gap_sgima = 0.15", "timing.gap_sgima", "did you mean 'gap_sigma'?"),
+    ("jitter = 0", "jitter = 2", "timing.jitter", "0 (no artificial delay"),
+    ('"48M"', '"48X"', "experiment.ram", "unknown unit 'X'"),
+    ('"48M"', "48", "experiment.ram", "48 has no unit"),
+    ('"48M"', '"30001K"', "experiment.ram", "not a multiple of the page size 8K"),
+    ('"48M"', '"4M"', "experiment.ram", "24M to 128M"),
+    ('"48M"', '"2G"', "experiment.ram", "24M to 128M"),
+    ('page_size = "8K"', 'page_size = "4K"', "machine.page_size", "'8K'"),
+    ('page_size = "8K"', "page_size = 8192", "machine.page_size", "no unit"),
+    ('board = "m5208evb"', 'board = "m5208"', "machine.board", "did you mean 'm5208evb'?"),
+    ('"tail-free",', '"tail-fre",', "experiment.variants", "did you mean 'tail-free'?"),
+    ('"tail-free",', '"pre-maple",', "experiment.variants", "named twice"),
+    ('"tail-free",', "3,", "experiment.variants.2", "not a text"),
+    ('name = "mail-2022"', 'name = "../x"', "experiment.name", "cannot name a folder"),
+    ('recordings = "C"', "", "workload", "recordings = NAME, or file = PATH"),
+    ('recordings = "C"', 'file = "nope.toml"', "workload.file", "no such file"),
+    ("[timing]", "[timings]", "timings", "did you mean 'timing'?"),
+    ("[timing]", "[timing", "line 56", "not valid TOML"),
+    ("# [variants.my-fix]", "[variants.my-fix]", "variants.my-fix.based_on", "is missing"),
+    (
+        "# [variants.my-fix]",
+        '[variants.my-fix]\nbased_on = "maple"',
+        "variants.my-fix.based_on",
+        "is not a variant",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants.my-fix]\nbased_on = "my-fix"',
+        "variants.my-fix.based_on",
+        "is not a variant",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants.my-fix]\nbased_on = "pre-maple"\nexact_tail = "tial"',
+        "variants.my-fix.exact_tail",
+        "did you mean 'tail'?",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants.my-fix]\nbased_on = "pre-maple"\nexct_tail = "tail"',
+        "variants.my-fix.exct_tail",
+        "did you mean 'exact_tail'?",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants.a]\nbased_on = "b"\n[variants.b]\nbased_on = "a"',
+        "variants.b.based_on",
+        "in a circle",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants.my-fix]\nbased_on = "linux-6.1.y"\nvma_index = "rbtree"',
+        "variants.my-fix",
+        "no tree nodes",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants.tail-free]\nbased_on = "pre-maple"',
+        "variants.tail-free",
+        "cannot be redefined",
+    ),
+    (
+        "# [variants.my-fix]",
+        '[variants."my fix"]\nbased_on = "pre-maple"',
+        "variants.my fix",
+        "is not a name",
+    ),
+]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("old", "new", "key", "words"), BAD_EDITS, ids=[edit[1][:40] for edit in BAD_EDITS]
+    )
+    def test_names_file_and_key_and_says_what_is_valid(
+        self, old: str, new: str, key: str, words: str
+    ) -> None:
+        assert old in MAIL
+        with pytest.raises(UserError) as caught:
+            experiment.parse(MAIL.replace(old, new, 1), "my.toml")
+        message = str(caught.value)
+        assert message.startswith(f"my.toml: {key}: ")
+        assert words in message
+
+    def test_a_missing_table_is_named(self) -> None:
+        with pytest.raises(UserError, match=r"my.toml: workload: is missing"):
+            parse('[experiment]\nvariants = ["pre-maple"]\nram = "32M"\n')
+
+    @pytest.mark.parametrize(
+        "text", ["", "x = 1", "[experiment]", "\0", "experiment = 3", "[[experiment]]", "[variants]\na = 1"]
+    )
+    def test_odd_files_are_refused_in_one_message(self, text: str) -> None:
+        with pytest.raises(UserError):
+            parse(text)
+
+    @given(st.text(max_size=200))
+    def test_no_text_at_all_leads_to_another_exception(self, text: str) -> None:
+        with pytest.raises(UserError):
+            parse(text)
+
+    def test_an_unknown_experiment_is_answered_with_the_shipped_ones(self) -> None:
+        with pytest.raises(
+            UserError, match=r"did you mean 'mail-2022'\?[\s\S]*shipped experiment: mail-2022"
+        ):
+            experiment.load("mail-2023")
+
+    def test_folders_and_binary_files_are_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match="is a folder"):
+            experiment.load(tmp_path)
+        (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+        with pytest.raises(UserError, match="is not UTF-8"):
+            experiment.load(tmp_path / "x.toml")
+
+
+class TestTaskId:
+    def test_the_same_question_in_other_words_has_the_same_tasks(self) -> None:
+        spelt = (
+            SMALL.replace('["31M", "32M"]', '"31M..32768K step 1024K"')
+            + "[timing]\nboot_sigma = 0.3\ngap_sigma = 0.15\n"
+        )
+        assert [each.id for each in parse(spelt).tasks("d")] == [each.id for each in parse(SMALL).tasks("d")]
+
+    def test_the_name_of_a_variant_and_the_number_of_boots_are_not_in_it(self) -> None:
+        own = SMALL.replace('"tail-free"', '"mine"').replace("[workload]", "boots = 5\n[workload]")
+        own += '[variants.mine]\nbased_on = "maple-naive"\nexact_tail = "tail"\n'
+        assert [each.id for each in parse(own).tasks("d")] == [each.id for each in parse(SMALL).tasks("d")]
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ('"tail-free"', '"pre-maple"'),
+            ('"32M"', '"33M"'),
+            ("[workload]", "seed = 1\n[workload]"),
+            ("[workload]", "[timing]\ngap_sigma = 0.2\n[workload]"),
+            ("[workload]", "[machine]\npointer_bits = 64\n[workload]"),
+        ],
+    )
+    def test_everything_that_may_change_an_outcome_is_in_it(self, old: str, new: str) -> None:
+        before = parse(SMALL).tasks("d")[-1].id
+        assert parse(SMALL.replace(old, new)).tasks("d")[-1].id != before
+
+    def test_another_workload_is_another_task(self) -> None:
+        assert parse(SMALL).tasks("a")[0].id != parse(SMALL).tasks("b")[0].id
+
+    def test_ids_are_stable_from_version_to_version(self) -> None:
+        """A change here orphans every stored result: raise MODEL_VERSION, and say so in the changelog."""
+        assert (
+            parse(SMALL).tasks("d")[0].id
+            == "ae1526d70ad6a49ed912a0e5b319996b06a37be8df225be6128064e631995d2f"
+        )
+
+
+class TestSelection:
+    def test_options_name_variants_and_sizes(self) -> None:
+        tasks = parse(SMALL).tasks("d")
+        chosen = experiment.select(tasks, ["tail-free"], ["32M"])
+        assert [each.label for each in chosen] == ["tail-free at 32M"]
+        assert len(experiment.select(tasks, [], ["31M..32M step 1M"])) == 4
+
+    @pytest.mark.parametrize(
+        ("names", "sizes", "words"),
+        [
+            (["tailfree"], [], r"--variant: 'tailfree' .*did you mean 'tail-free'"),
+            ([], ["33M"], r"--ram: 33M is not a RAM size of this experiment\s+valid: 31M, 32M"),
+            ([], ["33"], r"--ram: '33' has no unit"),
+        ],
+    )
+    def test_what_is_not_there_is_answered_with_what_is(
+        self, names: list[str], sizes: list[str], words: str
+    ) -> None:
+        with pytest.raises(UserError, match=words):
+            experiment.select(parse(SMALL).tasks("d"), names, sizes)
