@@ -64,10 +64,10 @@ def memmap_pages(ram_mb: int) -> int:
 
 
 def hash_table_pages(ram_mb: int, scale: int) -> int:
-    """alloc_large_system_hash() of 4-byte buckets: one bucket per 2^scale bytes of RAM, in pages (at least 1).
+    """alloc_large_system_hash() of 4-byte buckets: one per 2^scale bytes of RAM, in pages (at least 1).
 
-    The count is rounded up to a power of two. RAM less its struct pages is rounded up to a whole MB first,
-    which gives the RAM size again as long as the struct pages take less than 1 MB (256 MB of RAM).
+    The count is rounded up to a power of two. RAM less its struct pages is rounded up to a whole MB first:
+    that is the RAM size again as long as the struct pages take less than 1 MB (256 MB of RAM).
     """
     entries = 1
     while entries < (ram_mb << 20) >> scale:
@@ -78,8 +78,8 @@ def hash_table_pages(ram_mb: int, scale: int) -> int:
 def m68k_reserved(ram_mb: int) -> NDArray[np.int64]:
     """The ranges that the m68k machine with so much RAM does not hand over, for `memblock_free_all`.
 
-    int64[n, 2]: first page, number of pages. At the bottom the kernel image. At the top, downwards, as memblock
-    allocates them: the memory map and 2 pages; one page that is given back (the plan of the per-CPU
+    int64[n, 2]: first page, number of pages. At the bottom the kernel image. At the top, downwards, as
+    memblock allocates them: the memory map and 2 pages; one page that is given back (the plan of the per-CPU
     allocator) and that the inode hash table takes if it is one page; 4 pages, the dentry and the inode table.
 
     Measured on the real kernel: the ranges at the sizes of RAM_MB_MEASURED, all reproduced. Inferred from the
