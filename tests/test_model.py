@@ -105,7 +105,8 @@ class TestVariants:
 
     def test_a_user_composes_one_from_another_also_in_two_steps(self) -> None:
         own = SMALL.replace('"tail-free"', '"b"') + (
-            '[variants.b]\nbased_on = "a"\ntrim_pages = 0\n[variants.a]\nbased_on = "maple-naive"\nexact_tail = "tail"\n'
+            '[variants.b]\nbased_on = "a"\ntrim_pages = 0\n'
+            '[variants.a]\nbased_on = "maple-naive"\nexact_tail = "tail"\n'
         )
         policies = parse(own).variants[1].policies
         expected = {**variants.SHIPPED["tail-free"].policies.model_dump(), "trim_pages": 0}
@@ -153,6 +154,7 @@ BAD_EDITS = [
         "variants.my-fix.based_on",
         "is not a variant",
     ),
+    ('title = "P(OOM)', 'title = "\\u0001', "experiment.title", "printable"),
     (
         "# [variants.my-fix]",
         '[variants.my-fix]\nbased_on = "pre-maple"\nexact_tail = "tial"',

@@ -61,7 +61,4 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has gone, as in `mcsim list | head`
-        sys.stderr.close()
-        return 0
     return 0

@@ -8,14 +8,14 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from mcsim.errors import UserError, did_you_mean
 from mcsim.model import variants
 from mcsim.model.machine import Machine, check_ram
-from mcsim.model.section import Section, user_error
+from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZES_SYNTAX, format_size, parse_sizes
 from mcsim.model.variants import Policies, Variant
 
@@ -27,11 +27,19 @@ BOOTS_SYNTAX = f"a whole number from 1 to {MAX_BOOTS}"
 SEED_SYNTAX = "a whole number from 0 to 2^63 - 1"
 
 
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise CarriedError(UserError("is not one line of printable text"))
+    return text
+
+
 class Question(Section):
     """`[experiment]`: what is compared, and how often."""
 
     name: str | None = Field(default=None, description="a text: the name of the result folder")
-    title: str = Field(default="", description="a text: one line for the report")
+    title: Annotated[str, AfterValidator(_one_line)] = Field(
+        default="", description="a text: one line for the report, without control characters"
+    )
     variants: list[str] = Field(description="a list of names of variants")
     ram: Any = Field(description=SIZES_SYNTAX)
     boots: int = Field(default=1000, ge=1, le=MAX_BOOTS, description=BOOTS_SYNTAX)

@@ -179,8 +179,10 @@ def _resolve_one(
         raise UserError("variants are based on each other in a circle", key=f"{key}.based_on")
     base = _resolve_one(base_name, own, known, (*parents, name))
     description = table.pop("description", f"{base_name} with own changes")
-    if not isinstance(description, str):
-        raise UserError(f"{description!r} is not a text", key=f"{key}.description", valid="a text in quotes")
+    if not (isinstance(description, str) and description.isprintable()):
+        raise UserError(
+            f"{description!r} is not one line of text", key=f"{key}.description", valid="a text in quotes"
+        )
     unknown = [each for each in table if each not in Policies.model_fields]
     if unknown:
         keys = ["based_on", "description", *Policies.model_fields]

@@ -37,7 +37,7 @@ def draw(summary: pl.DataFrame, groups: Sequence[Sequence[str]], title: str, not
     figure = Figure(figsize=(10.5, 5.2 + 2.0 * rows), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(4.9, 2.0 * rows))
     upper, lower = parts
-    upper.suptitle(title, fontsize=13, fontweight="bold")
+    upper.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     _overlay(upper.subplots(), summary, groups, sizes)
     panels = lower.subplots(
         rows, min(PANELS_IN_A_ROW, len(variants)), sharex=True, sharey=True, squeeze=False

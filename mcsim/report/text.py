@@ -40,9 +40,7 @@ def cell_table(summary: pl.DataFrame) -> list[str]:
     """One line per variant and RAM size."""
     level = percent(summary["level"][0]) if summary.height else "95 %"
     width = max([7, *(len(name) for name in summary["variant"])])
-    lines = [
-        f"{'variant':<{width}} {'RAM':>6} {'boots':>8} {'failed':>8} {'P(OOM)':>7}  exact {level} interval"
-    ]
+    lines = [f"{'variant':<{width}} {'RAM':>5} {'boots':>7} {'failed':>7} {'P(OOM)':>7}  exact {level}"]
     previous = None
     for row in summary.iter_rows(named=True):
         if previous not in (None, row["variant"]):
@@ -51,7 +49,7 @@ def cell_table(summary: pl.DataFrame) -> list[str]:
         low, high = row["exact_low"], row["exact_high"]
         estimate = probability(row["failures"], row["boots"], low, high)
         lines.append(
-            f"{row['variant']:<{width}} {row['ram']:>6} {row['boots']:>8} {row['failures']:>8} {estimate:>7}"
+            f"{row['variant']:<{width}} {row['ram']:>5} {row['boots']:>7} {row['failures']:>7} {estimate:>7}"
             f"  {bounds(low, high)}"
         )
     return lines
