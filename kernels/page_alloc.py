@@ -499,11 +499,11 @@ def __rmqueue_fallback(zone: Zone, order: int, start_type: int, alloc_flags: int
 @kernel
 def __rmqueue(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block off the free lists, stealing from other types if need be; pfn or -1."""
-    pfn = __rmqueue_smallest(zone, order, migratetype)
-    # A steal may bring in smaller blocks than the one stolen, so the search begins again from the bottom.
-    while pfn == -1 and __rmqueue_fallback(zone, order, migratetype, alloc_flags):
+    while True:
         pfn = __rmqueue_smallest(zone, order, migratetype)
-    return pfn
+        # A steal may bring in smaller blocks than the one stolen, so the search begins again from the bottom.
+        if pfn != -1 or not __rmqueue_fallback(zone, order, migratetype, alloc_flags):
+            return pfn
 
 
 @kernel

@@ -225,7 +225,7 @@ def test_the_subset_of_kernel_vectors_matches_and_covers_every_configuration():
 
 @pytest.mark.skipif(not (TRUTH / "golden").is_dir(), reason="full golden set absent")
 def test_all_kernel_vectors_match():
-    # Without the compiler only the corner cases, a thousandth of the work.
+    # Without the compiler only the corner cases, a hundredth of the work.
     files = "buddy_a_*.jsonl.gz" if numba.config.DISABLE_JIT else "buddy_*.jsonl.gz"
     for path in sorted((TRUTH / "golden").glob(files)):
         found = check_buddy_file(path)
