@@ -3,9 +3,11 @@
 All page frame numbers (pfn) are relative to the start of RAM, which lies on a pageblock boundary. A free
 list is the circular doubly linked list of Linux: a page's links are `next[pfn]` and `prev[pfn]`, and the
 list heads are stored behind the pages in the same two arrays, so that no operation has a special case for
-the first or the last entry. Left out, because a machine without MMU has none of it or because it cannot
-move a page there: NUMA, CMA, isolation, compaction, huge pages, more than one zone, reclaim, the OOM
-killer. pageblock_order is MAX_ORDER - 1.
+the first or the last entry.
+
+Left out, because a machine without MMU has none of it or because it cannot move a page there: NUMA, CMA,
+isolation, compaction, huge pages, more than one zone, reclaim, the OOM killer. pageblock_order is
+MAX_ORDER - 1.
 """
 
 from itertools import pairwise
