@@ -24,6 +24,7 @@ INIT_PID = 1
 VFORK_WAIT = 0x2102
 TASK_DEAD = 0x80
 WNOHANG_RETURNS = 1 << 31  # a return value with this bit set is -errno
+PAGE_RECORDS = (Record.ALLOC, Record.PALLOC, Record.FREE, Record.FUNREF, Record.PFREE)
 NEVER = 0  # the event that is never signalled
 # Median CPU time of the last step of exec before it releases its parent, in the recordings without artificial delay.
 RELEASE_GAP = 160
@@ -75,7 +76,7 @@ class _PageRequests:
         self.block: dict[int, tuple[int, int]] = {}  # first pfn -> (handle, order)
         self.handles = 0
         self.open_requests = {0: 0, 1: 0}  # AREQ without ALLOC yet, by interrupt context
-        self.freeing = {0: -1, 1: -1}  # page of a `__free_pages` that has not reached `free_unref_page` yet
+        self.freeing = {0: -1, 1: -1}  # page that is on its way, by interrupt context
 
     def new_handle(self, pfn: int, order: int) -> int:
         handle = self.handles
@@ -97,17 +98,17 @@ class _PageRequests:
             self.open_requests[context] = max(0, self.open_requests[context] - 1)
 
     def is_free(self, index: int) -> bool:
-        """Whether a record is a free of its own: `__free_pages`, or a `free_unref_page` that does not come from it."""
+        """Whether a record is a free of its own, and not a later step of one.
+
+        A free passes `__free_pages`, `free_unref_page` and the per-CPU list, or comes in at any of the three; an
+        interrupt may lie between the records.
+        """
         columns = self.recording.columns
-        context, pfn = int(columns["irq"][index]), int(columns["pfn"][index])
-        if columns["type"][index] == Record.FREE:
-            self.freeing[context] = pfn
-            return True
-        if columns["type"][index] != Record.FUNREF:
+        kind, context, pfn = columns["type"][index], int(columns["irq"][index]), int(columns["pfn"][index])
+        if kind not in (Record.FREE, Record.FUNREF, Record.PFREE):
             return False
-        # An interrupt may lie between the two records.
-        own = self.freeing[context] != pfn
-        self.freeing[context] = -1
+        own = kind == Record.FREE or self.freeing[context] != pfn
+        self.freeing[context] = -1 if kind == Record.PFREE else pfn
         return own
 
     def find(self, pfn: int) -> tuple[int, int, int]:
@@ -126,7 +127,6 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
     columns = recording.columns
     pages = _PageRequests(recording)
     rows: list[tuple[int, int, int, int]] = []
-    parts: dict[int, list[int]] = defaultdict(list)  # first pfn of a block -> its pages freed one by one
     for i in range(cut + 1):
         kind = columns["type"][i]
         pages.note(i)
@@ -144,10 +144,10 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
             rows.append((flat.PRE_WATERMARKS, 0, 0, 0))
         elif pages.is_free(i):
             if recording.symbol("a", i) == "free_reserved_area":
-                if rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][1:3]) == pfn:
-                    rows[-1] = (flat.PRE_FREE_INITMEM, rows[-1][1], rows[-1][2] + 1, 0)
+                if rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][2:]) == pfn:
+                    rows[-1] = (flat.PRE_FREE_INITMEM, 0, rows[-1][2], rows[-1][3] + 1)
                 else:
-                    rows.append((flat.PRE_FREE_INITMEM, pfn, 1, 0))
+                    rows.append((flat.PRE_FREE_INITMEM, 0, pfn, 1))
                 continue
             handle, size, first = pages.find(pfn)
             if size == order:
@@ -155,8 +155,7 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
                 del pages.block[first]
             else:
                 offset = pfn - first
-                parts[first].append(offset)
-                if rows[-1][:2] == (flat.PRE_PAGE_FREE_PART, handle) and sum(rows[-1][2:4]) == offset:
+                if rows[-1][:2] == (flat.PRE_PAGE_FREE_PART, handle) and sum(rows[-1][2:]) == offset:
                     rows[-1] = (flat.PRE_PAGE_FREE_PART, handle, rows[-1][2], rows[-1][3] + 1)
                 else:
                     rows.append((flat.PRE_PAGE_FREE_PART, handle, offset, 1))
@@ -173,7 +172,8 @@ class _Lane:
     gap: int = 0
     mode: int = 0  # flags of the gap now being collected
     call_rcu: bool = False
-    stack: int = -1
+    stack: int = -1  # handle of its kernel stack
+    child_stack: int = -1  # of the child that it is forking
     comm: str = ""
     in_exec: bool = False
     image: int = -1  # the image of the exec under way, until it is mapped
@@ -187,7 +187,7 @@ class _UserPhase:
         self.recording = recording
         self.cut = cut
         self.pages = _PageRequests(recording)
-        self.pages.is_free(cut)  # its `free_unref_page` comes after the cut
+        self.pages.is_free(cut)  # the later steps of this free come after the cut
         self.lanes: dict[int, _Lane] = {}
         self.lane_number: dict[int, int] = {}
         self.events = 1  # 0 is NEVER
@@ -283,6 +283,7 @@ class _UserPhase:
             Record.PALLOC: self._bulk_alloc,
             Record.FREE: self._free,
             Record.FUNREF: self._free,
+            Record.PFREE: self._free,
             Record.FLAT: self._flat,
             Record.MPRIV: self._map,
             Record.MMAP_B: self._mmap_begin,
@@ -314,12 +315,13 @@ class _UserPhase:
             lane = self.lanes[pid]
             if not irqs[i] or kind == Record.TICK:
                 lane.gap += int(self.recording.time[i] - self.recording.time[i - 1])
-            if irqs[i] and kind not in (Record.ALLOC, Record.FREE, Record.FUNREF, Record.PALLOC):
+            if irqs[i] and kind not in PAGE_RECORDS:
                 continue
             if kind == Record.FPS:
                 series = (int(columns["pfn"][i]), int(columns["a"][i]))
                 continue
             if kind == Record.FUNREF and series[1] > 0 and series[0] == int(columns["pfn"][i]):
+                self.pages.is_free(i)
                 series = (series[0] + 1, series[1] - 1)
                 continue
             handler = handlers.get(Record(kind)) if kind in Record._value2member_map_ else None
@@ -362,7 +364,7 @@ class _UserPhase:
         handle = self.pages.new_handle(pfn, order)
         self._add(lane, i, flat.OP_PAGE_ALLOC, handle, order, _gfp_of(self.recording, i))
         if caller == "copy_process":
-            lane.stack = handle  # of the child, until FORK says which
+            lane.child_stack = handle
 
     def _bulk_alloc(self, lane: _Lane, i: int) -> None:
         if self.pages.is_bulk(i):
@@ -420,7 +422,7 @@ class _UserPhase:
 
     def _fork(self, lane: _Lane, i: int) -> None:
         child = self._lane(int(self.recording.columns["pfn"][i]))
-        child.stack, lane.stack = lane.stack, -1
+        child.stack = lane.child_stack
         child.mode = flat.GAP_USER
         child.comm = lane.comm
 
@@ -457,7 +459,7 @@ class _UserPhase:
         if position == len(rows):
             return 0
         value = int(columns["b"][rows[position]])
-        return value if value < WNOHANG_RETURNS and value in self.lanes else 0
+        return value if value in self.user_pids else 0
 
     def _exit(self, lane: _Lane, i: int) -> None:
         self._enter_kernel(lane, i)

@@ -28,6 +28,7 @@ class Record(IntEnum):
 
     BALLOC = 2
     PALLOC = 5
+    PFREE = 6
     ALLOC = 8
     FREE = 10
     FUNREF = 11
