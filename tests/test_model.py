@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kernels import memblock
 from kernels import policy as kernel
 from mcsim.errors import UserError
-from mcsim.model import experiment, units, variants
+from mcsim.model import experiment, machine, units, variants
 
 MAIL = experiment.shipped()["mail-2022"].read_text(encoding="utf-8")
 SMALL = """
@@ -75,6 +76,11 @@ class TestMail2022:
         assert [each.name for each in again.variants] == [each.name for each in loaded.variants]
 
 
+class TestMachine:
+    def test_sizes_of_ram_are_those_that_the_kernels_know(self) -> None:
+        assert (machine.MIN_RAM >> 20, machine.MAX_RAM >> 20) == memblock.RAM_MB_VALID
+
+
 class TestVariants:
     def test_differ_from_one_another_as_the_patches_do(self) -> None:
         policies = {name: each.policies.for_kernels() for name, each in variants.SHIPPED.items()}
@@ -124,12 +130,14 @@ BAD_EDITS = [
     ("gap_sigma = 0.15", "gap_sigma = nan", "timing.gap_sigma", "finite"),
     ("gap_sigma = 0.15", "gap_sigma = true", "timing.gap_sigma", "not a number"),
     ("gap_sigma = 0.15", "gap_sgima = 0.15", "timing.gap_sgima", "did you mean 'gap_sigma'?"),
-    ("jitter = 0", "jitter = 2", "timing.jitter", "0 (no artificial delay"),
+    ("jitter = 0", "jitter = 1", "timing.jitter", "0 (no artificial delay) or 2"),
+    ("boot_sigma = 0.3", "boot_sigma = 3.0", "timing.boot_sigma", "from 0 to 2"),
     ('"48M"', '"48X"', "experiment.ram", "unknown unit 'X'"),
     ('"48M"', "48", "experiment.ram", "48 has no unit"),
     ('"48M"', '"30001K"', "experiment.ram", "not a multiple of the page size 8K"),
-    ('"48M"', '"4M"', "experiment.ram", "24M to 128M"),
-    ('"48M"', '"2G"', "experiment.ram", "24M to 128M"),
+    ('"48M"', '"4M"', "experiment.ram", "17M to 128M"),
+    ('"48M"', '"30728K"', "experiment.ram", "whole number of MB"),
+    ('"48M"', '"2G"', "experiment.ram", "17M to 128M"),
     ('page_size = "8K"', 'page_size = "4K"', "machine.page_size", "'8K'"),
     ('page_size = "8K"', "page_size = 8192", "machine.page_size", "no unit"),
     ('board = "m5208evb"', 'board = "m5208"', "machine.board", "did you mean 'm5208evb'?"),

@@ -321,6 +321,19 @@ class TestStore:
         assert len(manifest["kernels"]) == 64
 
 
+class TestFactors:
+    def test_have_median_1_and_the_sigma_asked_for(self) -> None:
+        factors = kernel.lognormal_factors(0.3) / 2.0**20
+        assert np.median(factors) == pytest.approx(1.0, abs=1e-4)
+        assert np.std(np.log(factors)) == pytest.approx(0.3, rel=2e-3)
+        assert np.all(np.diff(factors) > 0)
+
+    def test_without_noise_are_all_1_and_at_most_noise_still_fit(self) -> None:
+        assert set(kernel.lognormal_factors(0.0)) == {1 << 20}
+        assert kernel.lognormal_factors(experiment.MAX_SIGMA).max() < 2**31 - 1
+        assert kernel.lognormal_factors(experiment.MAX_SIGMA).min() > 0
+
+
 class TestChunkSize:
     def test_tends_to_a_second_of_work(self) -> None:
         size = engine.ChunkSize()

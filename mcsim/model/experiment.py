@@ -21,6 +21,7 @@ from mcsim.model.variants import Policies, Variant
 
 MODEL_VERSION = 1  # rises when the same description would give other outcomes
 RNG_VERSION = "philox4x32-10/1"  # the generator and the layout of its counters
+MAX_SIGMA = 2.0  # the largest factor then still fits the fixed-point numbers of the kernels
 MAX_BOOTS = 1_000_000_000
 MAX_SEED = (1 << 63) - 1
 BOOTS_SYNTAX = f"a whole number from 1 to {MAX_BOOTS}"
@@ -63,16 +64,19 @@ class Timing(Section):
     gap_sigma: float = Field(
         default=0.15,
         ge=0,
-        le=10,
-        description="a number from 0 to 10: sigma of the lognormal factor of each CPU gap",
+        le=MAX_SIGMA,
+        description="a number from 0 to 2: sigma of the lognormal factor of each CPU gap",
     )
     boot_sigma: float = Field(
         default=0.3,
         ge=0,
-        le=10,
-        description="a number from 0 to 10: sigma of the lognormal factor common to one boot",
+        le=MAX_SIGMA,
+        description="a number from 0 to 2: sigma of the lognormal factor common to one boot",
     )
-    jitter: Literal[0] = Field(default=0, description="0 (no artificial delay at exec)")
+    jitter: Literal[0, 2] = Field(
+        default=0,
+        description="0 (no artificial delay) or 2 (at each exec: the delays and sleeps of noisy recordings)",
+    )
     tick_phase: Literal["uniform"] = Field(
         default="uniform", description="'uniform' (over the 10 ms of the clock)"
     )

@@ -9,10 +9,11 @@ from mcsim.model.section import CarriedError, Section
 from mcsim.model.units import format_size, parse_size
 
 # What the kernel image and the boot-time tables leave free is measured on real boots from 24 MB to 96 MB and
-# follows from the power-of-two tables up to 128 MB; outside it would be a guess.
-MIN_RAM = 24 << 20
-MAX_RAM = 128 << 20
-RAM_RULE = f"{format_size(MIN_RAM)} to {format_size(MAX_RAM)} (the initial state of memory is known there)"
+# inferred from the kernel's formulas at the other sizes (kernels/memblock.py:m68k_reserved).
+MEGABYTE = 1 << 20
+MIN_RAM = 17 * MEGABYTE
+MAX_RAM = 128 * MEGABYTE
+RAM_RULE = f"{format_size(MIN_RAM)} to {format_size(MAX_RAM)}, whole MB (there the state after boot is known)"
 
 
 def _page_size(value: object) -> int:
@@ -43,5 +44,7 @@ def check_ram(machine: Machine, size: int) -> None:
             f"{format_size(size)} is not a multiple of the page size {format_size(machine.page_size)}",
             valid=f"multiples of {format_size(machine.page_size)}",
         )
+    if size % MEGABYTE:
+        raise UserError(f"{format_size(size)} is not a whole number of MB", valid=RAM_RULE)
     if not MIN_RAM <= size <= MAX_RAM:
         raise UserError(f"{format_size(size)} of RAM is out of range", valid=RAM_RULE)

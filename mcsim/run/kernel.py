@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mcsim.errors import UserError
@@ -34,18 +36,37 @@ def simulate(task: Task, source: str, first: int, count: int) -> NDArray[np.void
     import numpy as np
 
     from kernels import batch
+    from kernels.sched import Timing
 
-    outcomes = np.zeros(count, dtype=batch.OUTCOME)
-    batch.run_boots(
-        load_workload(source).arrays,
-        _record(batch.Machine, _machine(task)),
-        task.policies.for_kernels(),
-        _record(batch.Timing, _timing(task)),
-        task.seed,
-        first,
-        outcomes,
+    machine = batch.Machine(ram_mb=task.ram >> 20, pointer_bits=task.machine.pointer_bits)
+    timing = Timing(
+        gap_factor=lognormal_factors(task.timing.gap_sigma),
+        boot_factor=lognormal_factors(task.timing.boot_sigma),
+        exec_delay=int(task.timing.jitter == 2),
     )
+    outcomes = np.zeros(count, dtype=batch.OUTCOME)
+    policy = task.policies.for_kernels()
+    batch.run_boots(load_workload(source).arrays, machine, policy, timing, task.seed, first, outcomes)
     return outcomes
+
+
+@lru_cache(maxsize=16)
+def lognormal_factors(sigma: float) -> NDArray[np.int32]:
+    """The lognormal distribution of median 1 as the kernels draw from it: equally likely quantiles.
+
+    int32[2**FACTOR_TABLE_BITS], fixed point with FACTOR_BITS bits behind the point, read-only.
+    """
+    import numpy as np
+
+    from kernels.rng import FACTOR_BITS, FACTOR_TABLE_BITS
+
+    # Python's own inverse, not scipy's: the table decides outcomes, so it must not change with a library.
+    inverse = NormalDist().inv_cdf
+    size = 1 << FACTOR_TABLE_BITS
+    quantiles = [math.exp(sigma * inverse((number + 0.5) / size)) for number in range(size)]
+    table = np.array([round(each * (1 << FACTOR_BITS)) for each in quantiles], dtype=np.int32)
+    table.flags.writeable = False
+    return table
 
 
 def kernel_hash() -> str:
@@ -53,25 +74,6 @@ def kernel_hash() -> str:
     from kernels.compile import source_hash
 
     return source_hash()
-
-
-def _machine(task: Task) -> dict[str, int]:
-    page_size = task.machine.page_size
-    return {
-        "ram_pages": task.ram // page_size,
-        "ram_bytes": task.ram,
-        "page_size": page_size,
-        "pointer_bits": task.machine.pointer_bits,
-    }
-
-
-def _timing(task: Task) -> dict[str, float]:
-    return {"gap_sigma": task.timing.gap_sigma, "boot_sigma": task.timing.boot_sigma}
-
-
-def _record(kind: Any, values: dict[str, Any]) -> Any:
-    """A kernel record with the fields it has; a field that is missing here is a bug, not a user's error."""
-    return kind(**{name: values[name] for name in kind._fields})
 
 
 def shipped_workloads() -> dict[str, str]:
