@@ -270,6 +270,18 @@ def test_watermarks_are_those_of_the_kernel():
         assert zone.scalar[WMARK_MIN : WMARK_MIN + 3].tolist() == marks
 
 
+def test_a_pageblock_full_of_movable_pages_keeps_its_type_when_a_block_is_stolen():
+    for on_lru, kind in ((True, 1), (False, 0)):
+        zone = fresh_zone(2048, (), mobility_off=False)
+        blocks = [alloc_pages(zone, GFP_KERNEL | GFP_MOVABLE, 8) for _ in range(8)]
+        for page in blocks:
+            if on_lru:
+                folio_add_lru(zone, page, 8)
+        free_pages(zone, blocks[-1], 8)
+        assert alloc_pages(zone, GFP_KERNEL, 0) == blocks[-1]
+        assert zone.pageblock[blocks[-1] // 1024] == kind
+
+
 def test_a_request_above_the_largest_order_fails():
     assert alloc_pages(fresh_zone(), GFP_KERNEL, MAX_ORDER) == -1
 
