@@ -64,6 +64,7 @@ from kernels.slub import (
     log_event,
 )
 
+EPERM = 1
 ENOMEM = 12
 EINVAL = 22
 
@@ -751,6 +752,33 @@ def do_munmap(
         if error < 0:
             return error
     return int(shrink_vma(nommu, maple, slub, zone, policy, mm, vma, start, end))
+
+
+@kernel
+def do_mremap(nommu: Nommu, mm: int, address: int, old_length: int, new_length: int) -> int:
+    """Resize a mapping inside its region; takes and gives nothing, and the tree is not told.
+
+    Returns the address; -EINVAL if no VMA has just this range, -EPERM if it is shareable, -ENOMEM if it is to
+    outgrow its region.
+    """
+    page_size = nommu.scalar[PAGE_SIZE]
+    old_pages = (old_length + page_size - 1) // page_size
+    new_pages = (new_length + page_size - 1) // page_size
+    if old_pages <= 0 or new_pages <= 0:
+        return -EINVAL
+    table = nommu.vma
+    vma = int(nommu.mm[mm, MM_MMAP])
+    while vma != NONE and table[vma, VMA_START] != address:
+        vma = int(table[vma, VMA_NEXT])
+    if vma == NONE or table[vma, VMA_END] != address + old_pages * page_size:
+        return -EINVAL
+    if table[vma, VMA_FLAGS] & VM_MAYSHARE:
+        return -EPERM
+    region = table[vma, VMA_REGION]
+    if new_pages * page_size > nommu.region[region, REGION_END] - nommu.region[region, REGION_START]:
+        return -ENOMEM
+    table[vma, VMA_END] = address + new_pages * page_size
+    return address
 
 
 @kernel

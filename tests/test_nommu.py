@@ -451,6 +451,30 @@ def test_what_munmap_refuses_has_no_effect(variant):
     assert machine.events() == ""
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_mremap_moves_only_the_end_inside_the_region(variant):
+    machine = Machine(VARIANTS[variant])
+    start = machine.mmap(8)
+    text = machine.mmap(4, file=1)
+    machine.forget_events()
+
+    def mremap(address, old, new):
+        return nommu_c.do_mremap(machine.nommu, 0, address, old * PAGE, new * PAGE)
+
+    assert mremap(start, 8, 9) == ENOMEM
+    assert mremap(start, 8, 3) == start
+    assert mremap(start, 8, 3) == EINVAL, "its length is 3 now"
+    assert mremap(start, 3, 8) == start
+    assert mremap(start, 3, 0) == EINVAL
+    assert mremap(text, 4, 2) == -1, "EPERM"
+    assert machine.events() == ""
+    mremap(start, 8, 3)
+    machine.exit()
+    machine.grace_period()
+    assert machine.held() == (0, 0, 0)
+    assert machine.free_pages() == 2048
+
+
 # The calls that fail
 
 
