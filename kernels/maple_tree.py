@@ -583,12 +583,8 @@ def mab_no_null_split(maple: Maple, split: int, kind: int, big_end: int) -> int:
 
 
 @kernel
-def mab_calc_split(maple: Maple, kind: int, low: int) -> None:
-    """Cut the big node into two or three parts: scalar[CUT:] holds the last slot of each (mab_calc_split).
-
-    `low` is the first index of the big node; a left part that covers very few indices is made longer. Where
-    Linux passes a `low` behind the split, its unsigned difference is huge.
-    """
+def mab_calc_split(maple: Maple, kind: int) -> None:
+    """Cut the big node into two or three parts: scalar[CUT:] holds the last slot of each (mab_calc_split)."""
     slots = maple.scalar[SLOTS + kind]
     end = maple.scalar[BIG_COUNT] - 1
     split = end // 2
@@ -599,16 +595,10 @@ def mab_calc_split(maple: Maple, kind: int, low: int) -> None:
         cut[1] = mab_no_null_split(maple, end // 3 * 2, kind, end)
         cut[2] = end
         maple.scalar[PARTS] = 3
-        return
-    while (
-        0 <= maple.big[PIVOT, split] - low < slots - 1
-        and split < slots - 1
-        and end - split > maple.scalar[MIN_SLOTS + kind]
-    ):
-        split += 1
-    cut[0] = mab_no_null_split(maple, split, kind, end)
-    cut[1] = end
-    maple.scalar[PARTS] = 2
+    else:
+        cut[0] = mab_no_null_split(maple, split, kind, end)
+        cut[1] = end
+        maple.scalar[PARTS] = 2
 
 
 @kernel
@@ -742,7 +732,6 @@ def mas_split(maple: Maple, mas: int) -> None:
     path = maple.path[LEFT]
     height = maple.tree[tree, HEIGHT]
     level = height - 1
-    low = 0  # Linux starts with 0 here and is one level behind afterwards
     while True:
         old = int(path[level, NODE])
         kind = int(maple.node[old, HEAD, TYPE])
@@ -764,13 +753,12 @@ def mas_split(maple: Maple, mas: int) -> None:
                 if split >= 0:
                     behind = 1
         if split < 0:
-            mab_calc_split(maple, kind, low)
+            mab_calc_split(maple, kind)
             split = maple.scalar[CUT]
             mark_replaced(maple, old, level, 0)
         left = mab_mas_cp(maple, mas, kind, 0, split)
         right = mab_mas_cp(maple, mas, kind, split + 1, maple.scalar[BIG_COUNT] - 1)
         maple.scalar[BIG_COUNT] = 0
-        low = path[level, MIN]
         if level == 0:
             big_append_child(maple, right, big_append_child(maple, left, 0) + 1)
             mas_new_top(maple, mas, tree, height + 1)
@@ -832,14 +820,14 @@ def mast_spanning_rebalance(maple: Maple, level: int) -> None:
 
 
 @kernel
-def mas_mab_to_node(maple: Maple, kind: int, low: int) -> None:
+def mas_mab_to_node(maple: Maple, kind: int) -> None:
     """Decide how many nodes the big node needs and where to cut it (mas_mab_to_node)."""
     end = maple.scalar[BIG_COUNT] - 1
     if end < maple.scalar[SLOTS + kind]:
         maple.scalar[CUT] = end
         maple.scalar[PARTS] = 1
     else:
-        mab_calc_split(maple, kind, low)
+        mab_calc_split(maple, kind)
 
 
 @kernel
@@ -865,7 +853,7 @@ def mas_spanning_rebalance(maple: Maple, mas: int) -> None:
         mark_replaced(maple, int(right[NODE]), level, int(right[MIN]))
         maple.path[COVER, level, MIN] = low
         maple.path[COVER, level, MAX] = right[MAX]
-        mas_mab_to_node(maple, kind, low)
+        mas_mab_to_node(maple, kind)
         parts = maple.scalar[PARTS]
         first = 0
         for part in range(parts):
