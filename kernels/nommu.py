@@ -32,7 +32,6 @@ from kernels.maple_tree import (
     mas_set_range,
     mas_store,
     mas_store_gfp,
-    mas_store_nowait,
     mas_store_prealloc,
     mt_destroy,
     mt_init,
@@ -244,15 +243,6 @@ def store_prealloc(
 
 
 @kernel
-def store_nowait(
-    nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, mm: int, start: int, end: int, entry: int
-) -> int:
-    """Store with nothing preallocated, as before the mail; without a node the kernel stops (BUG_ON)."""
-    mas_init(maple, MAS, mm, start, end - 1)
-    return int(record_bug(nommu, mas_store_nowait(maple, slub, zone, MAS, entry)))
-
-
-@kernel
 def update_tree(
     nommu: Nommu,
     maple: Maple,
@@ -267,9 +257,10 @@ def update_tree(
     """One store over [start, end), nodes taken right before it or inside it. 0, or -ENOMEM and no change."""
     if policy.vma_index != VMA_INDEX_MAPLE:
         return 0
+    error = 0
     if policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT:
-        return int(store_nowait(nommu, maple, slub, zone, mm, start, end, entry))
-    if policy.mmap_prealloc == MMAP_PREALLOC_LATE_RANGED:
+        mas_init(maple, MAS, mm, start, end - 1)  # nothing in hand: the store asks for what it needs
+    elif policy.mmap_prealloc == MMAP_PREALLOC_LATE_RANGED:
         error = int(preallocate_range(nommu, maple, slub, zone, mm, start, end, entry))
     else:
         error = int(preallocate_all(nommu, maple, slub, zone, mm))
