@@ -56,10 +56,21 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.core.config.CACHE_DIR = str(cache_directory())
 
 
-def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` as every kernel is compiled: no Python objects, no GIL, cached on disk.
+OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "_nrt": False}
 
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile `function` as every kernel is compiled: no Python objects, no GIL, no allocation, cached on disk.
+
+    Without `_nrt`, Numba's memory management, no references are counted: doing that for each array of each
+    argument takes longer than most kernels. So a kernel cannot make arrays, nor copy one slice to another.
     Under NUMBA_DISABLE_JIT=1 the function stays plain Python and gives the same results.
     """
-    compiled: Callable[..., Any] = numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+    compiled: Callable[..., Any] = numba.njit(**OPTIONS)(function)
+    return compiled
+
+
+def inlined_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`kernel` for the steps of a hot path: put into the caller, as a call with all its arrays takes 12 ns."""
+    compiled: Callable[..., Any] = numba.njit(forceinline=True, **OPTIONS)(function)
     return compiled

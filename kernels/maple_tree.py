@@ -887,12 +887,12 @@ def mas_spanning_rebalance(maple: Maple, mas: int) -> None:
 
 
 @kernel
-def mas_rebalance(maple: Maple, mas: int, level: int) -> None:
-    """The leaf has become too small: join it with a sibling, then rebuild upwards (mas_rebalance)."""
+def mas_rebalance(maple: Maple, level: int) -> None:
+    """The leaf has become too small: join it with a sibling (mas_rebalance)."""
     for above in range(level + 1):
-        maple.path[RIGHT, above, :] = maple.path[LEFT, above, :]
+        for column in range(PATH_COLUMNS):
+            maple.path[RIGHT, above, column] = maple.path[LEFT, above, column]
     mast_spanning_rebalance(maple, level)
-    mas_spanning_rebalance(maple, mas)
 
 
 # Stores
@@ -1053,8 +1053,11 @@ def mas_store_root(maple: Maple, mas: int, entry: int) -> None:
 
 
 @kernel
-def mas_wr_spanning_store(maple: Maple, mas: int, entry: int) -> None:
-    """Join the first leaf up to the range, the entry and the last leaf behind it (mas_wr_spanning_store)."""
+def mas_wr_spanning_store(maple: Maple, mas: int, entry: int) -> int:
+    """Join the first leaf up to the range, the entry and the last leaf behind it (mas_wr_spanning_store).
+
+    Returns the store type: WR_NEW_ROOT if nothing but NULLs would be left.
+    """
     state = maple.state[mas]
     tree = maple.tree[state[TREE]]
     index_max = maple.scalar[INDEX_MAX]
@@ -1077,13 +1080,12 @@ def mas_wr_spanning_store(maple: Maple, mas: int, entry: int) -> None:
             state[WR_LAST] = maple.node[right[NODE], PIVOT, rest]
             rest += 1
         if state[WR_FIRST] == 0 and state[WR_LAST] == index_max:
-            mas_new_root(maple, mas, entry)
-            return
+            return WR_NEW_ROOT
     state[WR_OFFSET_END] = maple.node[node, HEAD, END]
     mas_store_b_node(maple, state, node, entry)
     if state[WR_LAST] < right[MAX]:
         big_append_slots(maple, int(right[NODE]), rest, maple.node[right[NODE], HEAD, END])
-    mas_spanning_rebalance(maple, mas)
+    return WR_SPANNING_STORE
 
 
 @kernel
@@ -1133,40 +1135,51 @@ def mas_wr_node_store(maple: Maple, mas: int, entry: int, target: int) -> None:
 
 
 @kernel
-def mas_wr_store(maple: Maple, mas: int, entry: int, store_type: int) -> None:
-    """Do the store that mas_wr_store_type() prepared, with the nodes that the state holds."""
+def mas_wr_modify(maple: Maple, mas: int, entry: int, store_type: int) -> None:
+    """A store that needs no more than the leaf: WR_NODE_STORE, WR_SLOT_STORE or WR_EXACT_FIT."""
     state = maple.state[mas]
     tree = int(state[TREE])
     level = int(state[WR_LEVEL])
     node = int(maple.path[LEFT, level, NODE])
-    if store_type in (WR_NODE_STORE, WR_SLOT_STORE):
+    if store_type == WR_EXACT_FIT:
+        offset = state[WR_OFFSET]
+        same = (maple.node[node, SLOT, offset] == 0) == (entry == 0)
+        maple.node[node, SLOT, offset] = entry
+        if same:
+            return
+    else:
+        target = node
         if store_type == WR_NODE_STORE and maple.tree[tree, FLAGS] & MT_FLAGS_USE_RCU:
             target = int(mas_pop_node(maple, mas))
-            mas_wr_node_store(maple, mas, entry, target)
+        mas_wr_node_store(maple, mas, entry, target)
+        if target != node:
             mas_replace(maple, tree, level, target)
             mas_free(maple, mas, node)
-        else:
-            mas_wr_node_store(maple, mas, entry, node)
-        mas_update_gap(maple, tree, level)
-    elif store_type == WR_EXACT_FIT:
-        offset = state[WR_OFFSET]
-        if (maple.node[node, SLOT, offset] == 0) != (entry == 0):
-            maple.node[node, SLOT, offset] = entry
-            mas_update_gap(maple, tree, level)
-        maple.node[node, SLOT, offset] = entry
-    elif store_type == WR_STORE_ROOT:
+    mas_update_gap(maple, tree, level)
+
+
+@kernel
+def mas_wr_bnode(maple: Maple, mas: int, entry: int, store_type: int) -> None:
+    """A store that makes or unmakes nodes: all other types (mas_wr_bnode, mas_wr_spanning_store)."""
+    state = maple.state[mas]
+    if store_type == WR_STORE_ROOT:
         mas_store_root(maple, mas, entry)
-    elif store_type == WR_NEW_ROOT:
+        return
+    if store_type == WR_SPANNING_STORE:
+        store_type = mas_wr_spanning_store(maple, mas, entry)
+    if store_type == WR_NEW_ROOT:
         mas_new_root(maple, mas, entry)
-    elif store_type == WR_SPANNING_STORE:
-        mas_wr_spanning_store(maple, mas, entry)
-    else:
+        return
+    if store_type != WR_SPANNING_STORE:
+        level = int(state[WR_LEVEL])
+        node = int(maple.path[LEFT, level, NODE])
         mas_store_b_node(maple, state, node, entry)
         big_append_slots(maple, node, state[WR_OFFSET_END] + 1, maple.node[node, HEAD, END])
         if store_type == WR_SPLIT_STORE:
             mas_split(maple, mas)
-        else:
-            mas_rebalance(maple, mas, level)
+            return
+        mas_rebalance(maple, level)
+    mas_spanning_rebalance(maple, mas)
 
 
 @kernel
@@ -1183,7 +1196,10 @@ def mas_wr_store_entry(maple: Maple, slub: Slub, zone: Zone, mas: int, entry: in
     asks = have == 0 or state[PREALLOC] == 0 or maple.scalar[PREALLOC_TOPUP] != 0
     if have < count and asks and mas_alloc_nodes(maple, slub, zone, mas, count, gfp):
         return -ENOMEM
-    mas_wr_store(maple, mas, entry, store_type)
+    if store_type in (WR_NODE_STORE, WR_SLOT_STORE, WR_EXACT_FIT):
+        mas_wr_modify(maple, mas, entry, store_type)
+        return 0
+    mas_wr_bnode(maple, mas, entry, store_type)
     for row in range(maple.scalar[DESTROY]):
         mt_destroy_walk(maple, slub, zone, int(maple.destroy[row]))
     maple.scalar[DESTROY] = 0

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile import kernel
+from kernels.compile import inlined_kernel, kernel
 from kernels.gfp import (
     GFP_DIRECT_RECLAIM,
     GFP_HIGH,
@@ -292,7 +292,7 @@ def buddy_merge_likely(zone: Zone, pfn: int, buddy_pfn: int, order: int) -> bool
     return bool(zone.order[higher_buddy_pfn] == order + 1)
 
 
-@kernel
+@inlined_kernel
 def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int, fpi_flags: int) -> None:
     """Free a block, merge it with its free buddies and put the result on the list of `migratetype`.
 
@@ -346,7 +346,7 @@ def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: int) -> None:
         list_add(zone, half, free_area(zone, high, migratetype))
 
 
-@kernel
+@inlined_kernel
 def __rmqueue_smallest(zone: Zone, order: int, migratetype: int) -> int:
     """Take the head of the lowest order that has a block of this type; pfn or -1."""
     for current_order in range(order, MAX_ORDER):
@@ -498,7 +498,7 @@ def __rmqueue_fallback(zone: Zone, order: int, start_type: int, alloc_flags: int
     return True
 
 
-@kernel
+@inlined_kernel
 def __rmqueue(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block off the free lists, stealing from other types if need be; pfn or -1."""
     while True:
@@ -535,7 +535,7 @@ def rmqueue_bulk(zone: Zone, order: int, count: int, pindex: int, migratetype: i
     return allocated
 
 
-@kernel
+@inlined_kernel
 def rmqueue_pcplist(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block off the per-CPU list, which is filled from the buddy lists when empty; pfn or -1."""
     scalar = zone.scalar
@@ -574,7 +574,7 @@ def rmqueue_buddy(zone: Zone, order: int, migratetype: int, alloc_flags: int) ->
     return pfn
 
 
-@kernel
+@inlined_kernel
 def rmqueue(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block, orders up to PAGE_ALLOC_COSTLY_ORDER through the per-CPU lists; pfn or -1."""
     if order <= PAGE_ALLOC_COSTLY_ORDER:
@@ -620,7 +620,7 @@ def zone_watermark_ok(zone: Zone, order: int, mark: int, alloc_flags: int) -> bo
     return False
 
 
-@kernel
+@inlined_kernel
 def zone_watermark_fast(zone: Zone, order: int, mark: int, alloc_flags: int) -> bool:
     """zone_watermark_ok() with the short cut for single pages; an atomic single page ignores the boost."""
     scalar = zone.scalar
@@ -667,7 +667,7 @@ def unreserve_highatomic_pageblock(zone: Zone, migratetype: int, force: bool) ->
     return False
 
 
-@kernel
+@inlined_kernel
 def get_page_from_freelist(zone: Zone, gfp: int, order: int, alloc_flags: int) -> int:
     """Take a block if the watermark named by `alloc_flags` allows it; pfn or -1."""
     if not alloc_flags & ALLOC_NO_WATERMARKS:
@@ -773,7 +773,7 @@ def nr_pcp_free(zone: Zone, high: int, free_high: bool) -> int:
     return min(max(scaled, batch), max_nr_free)
 
 
-@kernel
+@inlined_kernel
 def free_unref_page(zone: Zone, pfn: int, order: int) -> None:
     """Free a block through the per-CPU lists."""
     scalar = zone.scalar

@@ -25,8 +25,8 @@ OP_PAGE_ALLOC = 0  # A handle, B order, C gfp
 OP_PAGE_FREE = 1  # A handle: gives back the whole block
 OP_EXEC = 2  # A mm, B image: load_flat_file()
 OP_MMAP = 3  # A mm, B length in bytes, C mapping (a name for later requests, -1 if none), anonymous
-OP_MMAP_FILE = 4  # A mm, B length in bytes, C mapping; shareable file text; file id in the op's image column
-OP_MUNMAP = 5  # A mm, B mapping, C offset << 16 | length, both in pages; length 0 is the whole mapping
+OP_MMAP_FILE = 4  # the same of a file, read-only and shareable; FLAGS >> MMAP_FILE_SHIFT is its number
+OP_MUNMAP = 5  # A mapping, B first page, C pages: all of it or a part, which splits or shrinks it
 OP_EXIT_MMAP = 6  # A mm
 LAST_PAGE_OP = OP_EXIT_MMAP
 
@@ -46,6 +46,7 @@ GAP_USER = 1  # the CPU time before the request is spent in user mode: a resched
 GAP_READ = 2  # exec reading the file: cond_resched() in the first 60 % of the gap, none while relocating
 RESCHED_AFTER = 4  # return to user mode or cond_resched() right after the request
 CALL_RCU = 8  # the request queues an RCU callback
+MMAP_FILE_SHIFT = 8
 
 # Columns of `lane`.
 LANE_FIRST = 0
@@ -60,8 +61,9 @@ IMAGE_DATA = 1
 IMAGE_BSS = 2
 IMAGE_STACK = 3
 IMAGE_RELOCS = 4
-IMAGE_FLAGS = 5  # bit 0: FLAT_FLAG_RAM or GZIP, text and data in one mapping; bits 1..: file number
-IMAGE_COLUMNS = 6
+IMAGE_FLAGS = 5  # of the header: FLAT_FLAG_RAM or FLAT_FLAG_GZIP put text and data in one mapping
+IMAGE_FILE = 6  # number of the file, for sharing
+IMAGE_COLUMNS = 7
 
 # Columns and kinds of `pre_init`.
 PRE_KIND = 0

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from kernels import program as flat
+from kernels.binfmt_flat import FLAT_FLAG_RAM
 from mcsim.errors import UserError
 from mcsim.trace.recording import COUNTS_PER_TICK, Record, Recording
 from mcsim.workload.program import RecordedProgram
@@ -389,7 +390,8 @@ class _UserPhase:
         columns = self.recording.columns
         stack = int(columns["d"][i]) >> 16
         relocs = int(columns["d"][i]) & 0xFFFF
-        image = (int(columns["a"][i]), int(columns["b"][i]), int(columns["c"][i]), stack, relocs, 1)
+        text, data, bss = (int(columns[c][i]) for c in "abc")
+        image = (text, data, bss, stack, relocs, FLAT_FLAG_RAM, 0)
         if image not in self.images:
             self.images.append(image)
         lane.image = self.images.index(image)
