@@ -6,7 +6,7 @@ the kernel's code had taken from and given to the node cache, and the shape and 
 
 import gzip
 import json
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,6 +58,9 @@ from kernels.maple_tree import (
 from kernels.memblock import memblock_free_all
 from kernels.page_alloc import Zone, make_zone, reset_zone
 from kernels.slub import MAPLE_NODE, Slub, make_slub, reset_slub
+from mcsim.conform.buddy import CRC32_TABLE, crc32_byte, crc32_number
+from mcsim.conform.report import Conformity, Mismatch
+from mcsim.errors import UserError
 
 OPERATIONS = ("st", "er", "ps", "pr", "np", "s2", "pd", "pf", "sf", "ld", "fn", "wk", "ds", "ex", "gp")
 ST, ER, PS, PR, NP, S2, PD, PF, SF, LD, FN, WK, DS, EX, GP = range(len(OPERATIONS))
@@ -100,16 +103,6 @@ PAGES = 2048
 TREES = 16
 
 
-class Mismatch(NamedTuple):
-    """One value that differs; `operation` counts from 0, -1 is the state after the last."""
-
-    sequence: str
-    operation: int
-    field: str
-    expected: Any
-    got: Any
-
-
 class Bench(NamedTuple):
     """The machine that vectors of one layout run on; used again for each."""
 
@@ -117,13 +110,6 @@ class Bench(NamedTuple):
     maple: Maple
     slub: Slub
     zone: Zone
-    crc_table: NDArray[np.int64]
-
-
-@kernel
-def crc_byte(table: NDArray[np.int64], crc: int, byte: int) -> int:
-    """One step of CRC-32 (zlib)."""
-    return int(table[(crc ^ byte) & 255] ^ (crc >> 8))
 
 
 @kernel
@@ -140,19 +126,9 @@ def crc_hex(table: NDArray[np.int64], crc: int, value: int, wide: int) -> int:
         digit = (value >> shift) & 15
         if shift == 60:
             digit |= top
-        crc = crc_byte(table, crc, digit + (48 if digit < 10 else 87))
+        crc = crc32_byte(table, crc, digit + (48 if digit < 10 else 87))
         shift -= 4
     return int(crc)
-
-
-@kernel
-def crc_decimal(table: NDArray[np.int64], crc: int, value: int) -> int:
-    """CRC-32 over `value` printed with %d; 0 <= value < 1000."""
-    if value >= 100:
-        crc = crc_byte(table, crc, 48 + value // 100)
-    if value >= 10:
-        crc = crc_byte(table, crc, 48 + value // 10 % 10)
-    return int(crc_byte(table, crc, 48 + value % 10))
 
 
 @kernel
@@ -166,9 +142,9 @@ def tree_digest(maple: Maple, table: NDArray[np.int64], tree: int, wide: int, ro
         if maple.tree[tree, ROOT_ENTRY]:
             row[NRANGES] = 1
             for byte in (48, 45, 48, 58):
-                content = crc_byte(table, content, byte)
+                content = crc32_byte(table, content, byte)
             content = crc_hex(table, content, maple.tree[tree, ROOT_ENTRY], 0)
-            content = crc_byte(table, content, 59)
+            content = crc32_byte(table, content, 59)
     else:
         stack = maple.path[WALK]
         depth = 0
@@ -180,12 +156,12 @@ def tree_digest(maple: Maple, table: NDArray[np.int64], tree: int, wide: int, ro
             if stack[depth, 1] < 0:
                 stack[depth, 1] = 0
                 row[NODES] += 1
-                shape = crc_decimal(table, shape, depth + 1)
-                shape = crc_byte(table, shape, 46)
-                shape = crc_decimal(table, shape, maple.node[node, HEAD, TYPE])
-                shape = crc_byte(table, shape, 46)
-                shape = crc_decimal(table, shape, maple.node[node, HEAD, END] + 1)
-                shape = crc_byte(table, shape, 59)
+                shape = crc32_number(table, shape, depth + 1)
+                shape = crc32_byte(table, shape, 46)
+                shape = crc32_number(table, shape, maple.node[node, HEAD, TYPE])
+                shape = crc32_byte(table, shape, 46)
+                shape = crc32_number(table, shape, maple.node[node, HEAD, END] + 1)
+                shape = crc32_byte(table, shape, 59)
             offset = stack[depth, 1]
             if offset > maple.node[node, HEAD, END]:
                 depth -= 1
@@ -201,11 +177,11 @@ def tree_digest(maple: Maple, table: NDArray[np.int64], tree: int, wide: int, ro
             if entry:
                 row[NRANGES] += 1
                 content = crc_hex(table, content, low, wide)
-                content = crc_byte(table, content, 45)
+                content = crc32_byte(table, content, 45)
                 content = crc_hex(table, content, high, wide)
-                content = crc_byte(table, content, 58)
+                content = crc32_byte(table, content, 58)
                 content = crc_hex(table, content, entry, 0)
-                content = crc_byte(table, content, 59)
+                content = crc32_byte(table, content, 59)
             low = high + 1
     row[SHAPE] = shape ^ 0xFFFFFFFF
     row[CONTENT] = content ^ 0xFFFFFFFF
@@ -308,16 +284,11 @@ def run_operations(
             tree_digest(maple, table, ops[number, 1], settings[3], row)
 
 
+@cache
 def make_bench(layout: int) -> Bench:
     """A machine with room for every recorded sequence of this layout."""
-    table = np.zeros(256, np.int64)
-    for byte in range(256):
-        value = byte
-        for _ in range(8):
-            value = value >> 1 ^ (0xEDB88320 if value & 1 else 0)
-        table[byte] = value
     slub = make_slub(max_slabs=NODE_ROWS // 32)
-    return Bench(layout, make_maple(layout, NODE_ROWS, TREES), slub, make_zone(0, PAGES), table)
+    return Bench(layout, make_maple(layout, NODE_ROWS, TREES), slub, make_zone(0, PAGES))
 
 
 def encode(vector: dict[str, Any]) -> NDArray[np.int64]:
@@ -357,10 +328,10 @@ def tree_ranges(maple: Maple, tree: int, layout: int) -> list[list[int]]:
     return ranges
 
 
-def run_vector(bench: Bench, vector: dict[str, Any]) -> list[Mismatch]:
-    """Run one vector; everything in which the kernels differ from it. An empty list is conformity."""
+def check_maple_vector(vector: dict[str, Any]) -> Conformity:
+    """Run one vector and compare all that it records."""
+    bench = make_bench(vector["layout"])
     maple, slub, zone = bench.maple, bench.slub, bench.zone
-    wide = int(bench.layout == LAYOUT_64)
     reset_maple(maple)
     reset_slub(slub)
     reset_zone(zone, 0, PAGES)
@@ -370,12 +341,12 @@ def run_vector(bench: Bench, vector: dict[str, Any]) -> list[Mismatch]:
     ops = encode(vector)
     rows = np.zeros((len(ops), len(FIELDS)), np.int64)
     settings = np.array(
-        [vector["gp"] == "each", vector["digest_every"], vector["shape_every"], wide], np.int64
+        [vector["gp"] == "each", vector["digest_every"], vector["shape_every"], bench.layout == LAYOUT_64],
+        np.int64,
     )
-    run_operations(maple, slub, zone, bench.crc_table, ops, settings, rows)
-    found = compare_rows(vector, rows)
-    found += compare_end(bench, vector)
-    return found
+    run_operations(maple, slub, zone, CRC32_TABLE, ops, settings, rows)
+    found = compare_rows(vector, rows) + compare_end(bench, vector)
+    return Conformity(1, len(ops), found)
 
 
 def compare_rows(vector: dict[str, Any], rows: NDArray[np.int64]) -> list[Mismatch]:
@@ -385,24 +356,23 @@ def compare_rows(vector: dict[str, Any], rows: NDArray[np.int64]) -> list[Mismat
     values = np.array([[value or 0 for value in row] for row in expected], np.int64)
     return [
         Mismatch(
-            vector["id"], int(number), FIELDS[field], int(values[number, field]), int(rows[number, field])
+            vector["id"],
+            int(number) + 1,
+            {FIELDS[field]: int(values[number, field])},
+            {FIELDS[field]: int(rows[number, field])},
         )
         for number, field in np.argwhere(known & (values != rows))
     ]
 
 
-def compare_end(bench: Bench, vector: dict[str, Any]) -> list[Mismatch]:
-    """Differences after the last operation, after a grace period and after destroying all trees."""
-    maple, slub, zone = bench.maple, bench.slub, bench.zone
-    nodes = slub.scalar[MAPLE_NODE]
-    got: dict[str, Any] = {"live": int(nodes[slabs.OBJECTS]), "rcu_pending": int(maple.scalar[RCU_PENDING])}
-    expected = {
-        name: vector[name] for name in (*got, "live_after_gp", "live_after_destroy", "allocs", "frees")
-    }
+def final_trees(bench: Bench, vector: dict[str, Any]) -> dict[str, Any]:
+    """What the vector's `final` says of each tree, from the kernels."""
+    maple = bench.maple
     row = np.zeros(len(FIELDS), np.int64)
+    trees = []
     for tree, final in enumerate(vector["final"]):
-        tree_digest(maple, bench.crc_table, tree, int(bench.layout == LAYOUT_64), row)
-        state = {
+        tree_digest(maple, CRC32_TABLE, tree, int(bench.layout == LAYOUT_64), row)
+        state: dict[str, Any] = {
             "height": int(maple.tree[tree, HEIGHT]),
             "nodes": int(row[NODES]),
             "shape": int(row[SHAPE]),
@@ -413,43 +383,57 @@ def compare_end(bench: Bench, vector: dict[str, Any]) -> list[Mismatch]:
             state["tree"] = tree_text(maple, tree)
         if "ranges" in final:
             state["ranges"] = tree_ranges(maple, tree, bench.layout)
-        for name, value in state.items():
-            got[f"final[{tree}].{name}"] = value
-            expected[f"final[{tree}].{name}"] = final[name]
-    rcu_do_batch(maple, slub, zone, maple.scalar[RCU_PENDING])
+        trees.append(state)
+    return {"final": trees}
+
+
+def compare_end(bench: Bench, vector: dict[str, Any]) -> list[Mismatch]:
+    """Differences after the last operation, after a grace period and after destroying all trees."""
+    maple, slub, zone = bench.maple, bench.slub, bench.zone
+    nodes = slub.scalar[MAPLE_NODE]
+    got = final_trees(bench, vector)
+    got["live"] = int(nodes[slabs.OBJECTS])
+    got["rcu_pending"] = int(maple.scalar[RCU_PENDING])
+    rcu_do_batch(maple, slub, zone, int(maple.scalar[RCU_PENDING]))
     got["live_after_gp"] = int(nodes[slabs.OBJECTS])
     for tree in range(vector["ntrees"]):
         mt_destroy(maple, slub, zone, tree)
-    rcu_do_batch(maple, slub, zone, maple.scalar[RCU_PENDING])
+    rcu_do_batch(maple, slub, zone, int(maple.scalar[RCU_PENDING]))
     got["live_after_destroy"] = int(nodes[slabs.OBJECTS])
     got["allocs"] = int(nodes[slabs.ALLOCATIONS])
     got["frees"] = int(nodes[slabs.FREES])
-    expected["stores without a node"] = 0
-    got["stores without a node"] = int(maple.scalar[NODE_SHORTAGE])
-    return [
-        Mismatch(vector["id"], -1, name, expected[name], got[name])
-        for name in got
-        if got[name] != expected[name]
+    found = [
+        Mismatch(vector["id"], -1, {name: vector[name]}, {name: value})
+        for name, value in got.items()
+        if vector[name] != value
     ]
+    shortage = int(maple.scalar[NODE_SHORTAGE])
+    if shortage:
+        found.append(Mismatch(vector["id"], -1, "no store without a node", f"{shortage} of them"))
+    return found
 
 
-def read_vectors(path: Path) -> Iterator[dict[str, Any]]:
-    """The vectors of one file."""
-    with gzip.open(path, "rt") as lines:
-        for line in lines:
-            yield json.loads(line)
+def check_maple_line(line: str) -> Conformity:
+    """Compare one line of a vector file. Raises UserError if it is no maple tree vector."""
+    try:
+        vector = json.loads(line)
+        return check_maple_vector(vector)
+    except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
+        raise UserError(f"not a maple tree vector: {error!r}") from error
 
 
-def run_file(path: Path) -> tuple[int, int, list[Mismatch]]:
-    """Run all vectors of a file: number of sequences, number of operations, mismatches."""
-    benches: dict[int, Bench] = {}
-    sequences = operations = 0
-    found: list[Mismatch] = []
-    for vector in read_vectors(path):
-        layout = vector["layout"]
-        if layout not in benches:
-            benches[layout] = make_bench(layout)
-        found += run_vector(benches[layout], vector)
-        sequences += 1
-        operations += len(vector["ops"])
-    return sequences, operations, found
+def check_maple_file(path: str | Path) -> Conformity:
+    """Compare every line of a vector file (`.gz` or plain). Raises UserError naming the file and the line."""
+    path = Path(path)
+    found = Conformity()
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    found += check_maple_line(line)
+                except UserError as error:
+                    raise error.at(file=f"{path}:{number}") from error
+    except OSError as error:
+        raise UserError(error.strerror or str(error), file=path) from error
+    return found
