@@ -101,7 +101,7 @@ def warm_up(task: Task, source: str, progress: Progress) -> None:
     """Compile the kernels, or load them from the cache, before the workers start."""
     marker = _compiled_marker()
     if marker is not None and not marker.exists():
-        progress.say("compiling kernels, once per version and machine (about a minute) ...")
+        progress.say("compiling kernels, once per version and machine; this takes a while ...")
     started = time.monotonic()
     kernel.simulate(task, source, 0, 1)
     if marker is not None and not marker.exists():
