@@ -10,6 +10,8 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 
 
 def source_hash() -> str:
@@ -56,21 +58,81 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
     numba.core.config.CACHE_DIR = str(cache_directory())
 
 
-OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "_nrt": False}
+# Without `_nrt`, Numba's memory management, no references are counted: doing that for each array of each argument takes
+# longer than most kernels. So a kernel cannot make arrays, nor copy one slice to another.
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "_nrt": False,
+    "no_cfunc_wrapper": True,
+}
+
+
+class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba has no types
+    """The code of a kernel that another kernel calls: linked into that one, and optimised there, once."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
+    """Compiles a kernel for calls from other kernels only, to code that is linked but never run by itself.
+
+    Numba would optimise and translate each kernel on its own, with all that it calls, again at each level of calls:
+    three times as long in all.
+    """
+
+    def __init__(self, typing: Any, target: Any, _: Any, args: Any, result: Any, flags: Any, local: Any) -> None:
+        flags.no_compile = True
+        flags.no_cpython_wrapper = True
+        super().__init__(typing, target, _LinkedLibrary(target.codegen(), "kernel"), args, result, flags, local)
+
+    def compile_extra(self, function: Callable[..., Any]) -> Any:
+        """Make the code known to its callers. Its key is the entry point; there is none, so any object will do."""
+        result = super().compile_extra(function)._replace(entry_point=object())
+        self.state.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
+        return result
+
+
+def _plain_type(kind: Any) -> Any:
+    """The type that a kernel is compiled for when another one passes `kind`: not a copy for each literal and width."""
+    kind = numba.types.unliteral(kind)
+    if isinstance(kind, numba.types.Integer) and kind.signed:
+        return numba.types.int64
+    return kind
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    if numba.core.config.DISABLE_JIT:
+        return function
+    called_from_python: Any = numba.njit(cache=True, **options, **OPTIONS)(function)
+    called_from_kernels: Any = numba.njit(pipeline_class=_LinkedCompiler, **options, **OPTIONS)(function)
+
+    def get_call_template(args: Any, keywords: Any) -> Any:
+        plain = {name: _plain_type(kind) for name, kind in keywords.items()}
+        return called_from_kernels.get_call_template(tuple(_plain_type(kind) for kind in args), plain)
+
+    def add_overload(result: Any) -> None:
+        called_from_kernels.overloads[tuple(result.signature.args)] = result
+
+    called_from_kernels.add_overload = add_overload
+    called_from_python.get_call_template = get_call_template
+    called_from_python.get_overload = called_from_kernels.get_overload
+    kernel_function: Callable[..., Any] = called_from_python
+    return kernel_function
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile `function` as every kernel is compiled: no Python objects, no GIL, no allocation, cached on disk.
 
-    Without `_nrt`, Numba's memory management, no references are counted: doing that for each array of each
-    argument takes longer than most kernels. So a kernel cannot make arrays, nor copy one slice to another.
     Under NUMBA_DISABLE_JIT=1 the function stays plain Python and gives the same results.
     """
-    compiled: Callable[..., Any] = numba.njit(**OPTIONS)(function)
-    return compiled
+    return _compile(function)
 
 
 def inlined_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """`kernel` for the steps of a hot path: put into the caller, as a call with all its arrays takes 12 ns."""
-    compiled: Callable[..., Any] = numba.njit(forceinline=True, **OPTIONS)(function)
-    return compiled
+    return _compile(function, forceinline=True)

@@ -606,8 +606,10 @@ def cut_region(nommu: Nommu, vma: int, new: int, region: int, address: int, new_
     """Divide VMA and region between the old and the new pair. Surplus pages stay with the upper part."""
     old_region = nommu.vma[vma, VMA_REGION]
     pages = (address - nommu.vma[vma, VMA_START]) // nommu.scalar[PAGE_SIZE]
-    nommu.vma[new] = nommu.vma[vma]
-    nommu.region[region] = nommu.region[old_region]
+    for column in range(VMA_COLUMNS):
+        nommu.vma[new, column] = nommu.vma[vma, column]
+    for column in range(REGION_COLUMNS):
+        nommu.region[region, column] = nommu.region[old_region, column]
     nommu.region[region, REGION_USAGE] = 1
     nommu.vma[new, VMA_REGION] = region
     if new_below:

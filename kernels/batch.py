@@ -1,0 +1,132 @@
+"""Many boots of one machine under one variant: the only entry that the Python face calls."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.boot import (
+    RESULT_CLASS,
+    RESULT_ORDER,
+    RESULT_POSITION,
+    Boot,
+    make_boot,
+    place_boot,
+)
+from kernels.compile import kernel
+from kernels.maple_tree import LAYOUT_32, LAYOUT_64
+from kernels.page_alloc import largest_free_order, nr_free_pages
+from kernels.policy import Policy
+from kernels.program import LANE_FIRST, LANE_PID, RECORDING_LANE, RECORDING_LANE_END, Program
+from kernels.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
+from kernels.sched import STREAM_LENGTH, Sched, Timing, make_sched, run_boot
+
+NS_PER_COUNT = 768
+PID_KERNEL = 0  # whose request failed, where no process had made it
+
+# One record a boot: its number; the recordings whose user phase and pre-init phase it runs; whether and why it failed
+# (classes of kernels/boot.py), at which order, in which process of the recording, when (microseconds since the kernel
+# started /init); free pages and largest free order at that moment or at the login prompt, -1 if no page is free.
+OUTCOME = np.dtype(
+    [
+        ("boot", np.int64),
+        ("recording", np.int16),
+        ("pre_init", np.int16),
+        ("failed", np.int8),
+        ("failure_class", np.int8),
+        ("order", np.int8),
+        ("process", np.int32),
+        ("time_us", np.int64),
+        ("free_pages", np.int32),
+        ("largest_free_order", np.int8),
+    ]
+)
+
+
+class Machine(NamedTuple):
+    """What the kernels need to know of a machine."""
+
+    ram_mb: int
+    pointer_bits: int  # 32 or 64
+
+
+@kernel
+def lane_of(program: Program, recording: int, row: int) -> int:
+    """The lane (absolute row) that a request belongs to: lanes lie in order, so the last that begins at or before."""
+    low = np.int64(program.recording[recording, RECORDING_LANE])
+    high = np.int64(program.recording[recording, RECORDING_LANE_END]) - 1
+    while low < high:
+        middle = (low + high + 1) >> 1
+        if program.lane[middle, LANE_FIRST] <= row:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@kernel
+def simulate_boot(
+    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, outcome: Any
+) -> bool:
+    """Simulate boot `number` and write its record `outcome` (one element, OUTCOME). False if no lane can go on."""
+    recordings = program.recording.shape[0]
+    phases = program.pre_init_range.shape[0]
+    recording = random_below(seed, number, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
+    phase = random_below(seed, number, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
+    if not run_boot(program, timing, sched, seed, number, recording):
+        return False
+    booted = place_boot(boot, program, policy, sched, recording, phase)
+    outcome["boot"] = number
+    outcome["recording"] = recording
+    outcome["pre_init"] = phase
+    outcome["failed"] = 0 if booted else 1
+    outcome["failure_class"] = boot.result[RESULT_CLASS]
+    outcome["order"] = boot.result[RESULT_ORDER] if not booted else -1
+    outcome["process"] = -1
+    position = sched.clock[STREAM_LENGTH] - 1
+    if not booted:
+        position = boot.result[RESULT_POSITION]
+        outcome["process"] = PID_KERNEL
+        if position >= 0 and sched.stream[position] >= 0:
+            lane = lane_of(program, recording, np.int64(sched.stream[position]))
+            outcome["process"] = program.lane[lane, LANE_PID]
+    outcome["time_us"] = 0
+    if position >= 0:
+        outcome["time_us"] = np.int64(sched.stream_time[position]) * NS_PER_COUNT // 1000
+    outcome["free_pages"] = nr_free_pages(boot.zone)
+    outcome["largest_free_order"] = largest_free_order(boot.zone)
+    return True
+
+
+@kernel
+def simulate_boots(
+    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, first: int, outcomes: Any
+) -> int:
+    """Simulate boots from `first` on, one for each record of `outcomes`; the number of those that went through."""
+    for i in range(outcomes.shape[0]):
+        if not simulate_boot(program, timing, policy, sched, boot, seed, first + i, outcomes[i]):
+            return i
+    return outcomes.shape[0]
+
+
+def run_boots(
+    program: Program,
+    machine: Machine,
+    policy: Policy,
+    timing: Timing,
+    seed: int,
+    first: int,
+    outcomes: NDArray[np.void],
+) -> None:
+    """Fill outcomes[i] (OUTCOME) for boot first + i of one machine under one policy.
+
+    Boot k depends on nothing but the arguments and k. Thread-safe: each call makes its own work space and lets go of
+    the GIL. Raises ValueError for a RAM size whose initial state is not known and for a program whose lanes wait for
+    each other for ever.
+    """
+    layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
+    boot = make_boot(program, machine.ram_mb, layout)
+    sched = make_sched(program)
+    done = simulate_boots(program, timing, policy, sched, boot, seed, first, outcomes)
+    if done < len(outcomes):
+        raise ValueError(f"boot {first + done}: every lane of the program waits for another")

@@ -1,0 +1,327 @@
+"""One boot: the requests that kernels/sched.py put in order, placed on the pages of one machine under one variant.
+
+A boot fails at the first request that gets no memory; what would follow depends on it, so the boot ends there.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels.binfmt_flat import load_flat_file
+from kernels.compile import kernel
+from kernels.gfp import GFP_MOVABLE
+from kernels.maple_tree import RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
+from kernels.memblock import PAGES_PER_MB, free_initmem, m68k_reserved, memblock_free_all, memmap_pages
+from kernels.nommu import (
+    FAILED_CLASS,
+    FAILED_ORDER,
+    FAILURES,
+    NO_FILE,
+    PAGE_SIZE,
+    VM_MAYSHARE,
+    Nommu,
+    do_mmap,
+    do_munmap,
+    exit_mmap,
+    make_nommu,
+    mm_init,
+    reset_nommu,
+)
+from kernels.page_alloc import (
+    WATERMARK_BOOST,
+    Zone,
+    alloc_pages,
+    build_all_zonelists,
+    calculate_min_free_kbytes,
+    copy_zone,
+    folio_add_lru,
+    free_pages,
+    free_pages_exact,
+    kswapd,
+    make_zone,
+)
+from kernels.policy import Policy
+from kernels.program import (
+    FLAGS,
+    IMAGE_BSS,
+    IMAGE_DATA,
+    IMAGE_FILE,
+    IMAGE_FLAGS,
+    IMAGE_RELOCS,
+    IMAGE_STACK,
+    IMAGE_TEXT,
+    KIND,
+    LANE_STACK,
+    MMAP_FILE_SHIFT,
+    OP_EXEC,
+    OP_EXIT_MMAP,
+    OP_MMAP,
+    OP_MMAP_FILE,
+    OP_MUNMAP,
+    OP_PAGE_ALLOC,
+    OP_PAGE_FREE,
+    PRE_A,
+    PRE_B,
+    PRE_C,
+    PRE_FREE_INITMEM,
+    PRE_KIND,
+    PRE_KMEM_CACHE_ALLOC,
+    PRE_PAGE_ALLOC,
+    PRE_PAGE_FREE,
+    PRE_PAGE_FREE_PART,
+    PRE_WATERMARKS,
+    RECORDING_HANDLES,
+    RECORDING_LANE,
+    RECORDING_MAPPINGS,
+    RECORDING_MMS,
+    A,
+    B,
+    C,
+    Program,
+)
+from kernels.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_RCU_RUN, STREAM_STACK_FREE, Sched
+from kernels.slub import MAPLE_NODE, OBJECTS_PER_SLAB, Slub, kmem_cache_alloc, make_slub, reset_slub
+
+# Failure classes; the first three are those of kernels/nommu.py.
+FAILED_NOTHING = 0
+FAILED_OTHER_PAGE = 4  # a page that the workload asked for itself
+
+SLABS = 64  # pages per object cache
+NOT_ALLOCATED = -1
+FREED_EARLY = -2
+
+# Indices of Boot.result.
+RESULT_CLASS = 0
+RESULT_ORDER = 1
+RESULT_POSITION = 2  # in the stream; -1 in the pre-init phase
+RESULT_SIZE = 3
+
+
+class Boot(NamedTuple):
+    """The memory of one machine while it boots, and the same right after memblock's hand-over.
+
+    handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
+    (n, 2), mm and address (bytes) of each named mapping. result: int64, why the boot ended.
+    """
+
+    zone: Zone
+    fresh_zone: Zone
+    slub: Slub
+    maple: Maple
+    nommu: Nommu
+    handle: NDArray[np.int64]
+    pre_handle: NDArray[np.int64]
+    mapping: NDArray[np.int64]
+    result: NDArray[np.int64]
+
+
+def build_zone(ram_mb: int) -> Zone:
+    """The zone of the m68k machine with `ram_mb` MB, right after memblock's hand-over.
+
+    Raises ValueError for a RAM size whose initial state is not known.
+    """
+    reserved = m68k_reserved(ram_mb)
+    zone = make_zone(0, ram_mb * PAGES_PER_MB)
+    build_all_zonelists(zone, memmap_pages(ram_mb))
+    memblock_free_all(zone, reserved)
+    return zone
+
+
+def make_boot(program: Program, ram_mb: int, layout: int) -> Boot:
+    """Memory for boots of a program with `ram_mb` MB (see build_zone) and nodes of LAYOUT_32 or LAYOUT_64."""
+    fresh = build_zone(ram_mb)
+    slub = make_slub(max_slabs=SLABS)
+    mms = int(program.recording[:, RECORDING_MMS].max())
+    return Boot(
+        zone=make_zone(0, ram_mb * PAGES_PER_MB),
+        fresh_zone=fresh,
+        slub=slub,
+        maple=make_maple(layout, SLABS * int(slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB]), mms),
+        nommu=make_nommu(slub, mms),
+        handle=np.zeros((int(program.recording[:, RECORDING_HANDLES].max()), 2), np.int64),
+        pre_handle=np.zeros((int(program.pre_init_range[:, 2].max()), 2), np.int64),
+        mapping=np.zeros((max(1, int(program.recording[:, RECORDING_MAPPINGS].max())), 2), np.int64),
+        result=np.zeros(RESULT_SIZE, np.int64),
+    )
+
+
+@kernel
+def reset_boot(boot: Boot) -> None:
+    """Back to memblock's hand-over."""
+    copy_zone(boot.zone, boot.fresh_zone)
+    reset_slub(boot.slub)
+    reset_maple(boot.maple)
+    reset_nommu(boot.nommu)
+    boot.handle[:, 0] = NOT_ALLOCATED
+    boot.result[:] = 0
+
+
+@kernel
+def fail(boot: Boot, failed_class: int, order: int, position: int) -> bool:
+    """Note why the boot ends. Always False, for the caller to return."""
+    boot.result[RESULT_CLASS] = failed_class
+    boot.result[RESULT_ORDER] = order
+    boot.result[RESULT_POSITION] = position
+    return False
+
+
+@kernel
+def alloc_block(boot: Boot, gfp: int, order: int) -> int:
+    """A block that the workload asks for itself; pfn or -1."""
+    pfn = alloc_pages(boot.zone, gfp, order)
+    if pfn >= 0 and gfp & GFP_MOVABLE:
+        folio_add_lru(boot.zone, pfn, order)
+    return pfn
+
+
+@kernel
+def run_pre_init(boot: Boot, program: Program, phase: int) -> bool:
+    """The page requests before the kernel starts /init, in recorded order. False if one of them fails."""
+    zone = boot.zone
+    for row in range(program.pre_init_range[phase, 0], program.pre_init_range[phase, 1]):
+        kind = program.pre_init[row, PRE_KIND]
+        a = np.int64(program.pre_init[row, PRE_A])
+        b = np.int64(program.pre_init[row, PRE_B])
+        c = np.int64(program.pre_init[row, PRE_C])
+        if kind == PRE_PAGE_ALLOC:
+            pfn = alloc_block(boot, c, b)
+            if pfn < 0:
+                return fail(boot, FAILED_OTHER_PAGE, b, -1)
+            boot.pre_handle[a, 0] = pfn
+            boot.pre_handle[a, 1] = b
+        elif kind == PRE_PAGE_FREE:
+            free_pages(zone, boot.pre_handle[a, 0], boot.pre_handle[a, 1])
+        elif kind == PRE_PAGE_FREE_PART:
+            free_pages_exact(zone, boot.pre_handle[a, 0] + b, c)
+        elif kind == PRE_FREE_INITMEM:
+            free_initmem(zone, b, c)
+        elif kind == PRE_KMEM_CACHE_ALLOC:
+            for _ in range(b):
+                if kmem_cache_alloc(boot.slub, zone, a, 0) < 0:
+                    return fail(boot, FAILED_OTHER_PAGE, 0, -1)
+        elif kind == PRE_WATERMARKS:
+            calculate_min_free_kbytes(zone)
+        work_off_boost(zone)
+    return True
+
+
+@kernel
+def work_off_boost(zone: Zone) -> None:
+    """kswapd, which a boosted watermark wakes, runs soon and has nothing to reclaim: the boost is gone at once."""
+    if zone.scalar[WATERMARK_BOOST] != 0:
+        kswapd(zone)
+
+
+@kernel
+def take_block(boot: Boot, handle: int, order: int, gfp: int) -> bool:
+    """OP_PAGE_ALLOC. A block whose giving back came first (another lane did it) is not taken at all."""
+    if boot.handle[handle, 0] == FREED_EARLY:
+        return True
+    pfn = alloc_block(boot, gfp, order)
+    if pfn < 0:
+        return False
+    boot.handle[handle, 0] = pfn
+    boot.handle[handle, 1] = order
+    return True
+
+
+@kernel
+def give_block(boot: Boot, handle: int) -> None:
+    """OP_PAGE_FREE."""
+    if boot.handle[handle, 0] == NOT_ALLOCATED:
+        boot.handle[handle, 0] = FREED_EARLY
+        return
+    free_pages(boot.zone, boot.handle[handle, 0], boot.handle[handle, 1])
+    boot.handle[handle, 0] = NOT_ALLOCATED
+
+
+@kernel
+def exec_image(boot: Boot, program: Program, policy: Policy, mm: int, row: int) -> None:
+    """OP_EXEC: a new address space, then the image's mappings."""
+    mm_init(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm)
+    image = program.image[row]
+    load_flat_file(
+        boot.nommu,
+        boot.maple,
+        boot.slub,
+        boot.zone,
+        policy,
+        mm,
+        np.int64(image[IMAGE_TEXT]),
+        np.int64(image[IMAGE_DATA]),
+        np.int64(image[IMAGE_BSS]),
+        np.int64(image[IMAGE_STACK]),
+        np.int64(image[IMAGE_RELOCS]),
+        np.int64(image[IMAGE_FLAGS]),
+        np.int64(image[IMAGE_FILE]),
+    )
+
+
+@kernel
+def map_pages(boot: Boot, policy: Policy, mm: int, length: int, mapping: int, file: int, flags: int) -> None:
+    """OP_MMAP and OP_MMAP_FILE."""
+    address = do_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, length, file, flags, 0)
+    if mapping >= 0:
+        boot.mapping[mapping, 0] = mm
+        boot.mapping[mapping, 1] = address
+
+
+@kernel
+def unmap_pages(boot: Boot, policy: Policy, mapping: int, first: int, pages: int) -> None:
+    """OP_MUNMAP."""
+    page_size = boot.nommu.scalar[PAGE_SIZE]
+    start = boot.mapping[mapping, 1] + first * page_size
+    mm = boot.mapping[mapping, 0]
+    do_munmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, start, pages * page_size)
+
+
+@kernel
+def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> bool:
+    """One request of a lane; False if a page of its own was not to be had (mappings note that in Nommu.scalar)."""
+    kind = program.op[row, KIND]
+    a = np.int64(program.op[row, A])
+    b = np.int64(program.op[row, B])
+    c = np.int64(program.op[row, C])
+    if kind == OP_PAGE_ALLOC:
+        return take_block(boot, a, b, c)
+    if kind == OP_PAGE_FREE:
+        give_block(boot, a)
+    elif kind == OP_EXEC:
+        exec_image(boot, program, policy, a, b)
+    elif kind == OP_MMAP:
+        map_pages(boot, policy, a, b, c, NO_FILE, 0)
+    elif kind == OP_MMAP_FILE:
+        map_pages(boot, policy, a, b, c, np.int64(program.op[row, FLAGS]) >> MMAP_FILE_SHIFT, VM_MAYSHARE)
+    elif kind == OP_MUNMAP:
+        unmap_pages(boot, policy, a, b, c)
+    elif kind == OP_EXIT_MMAP:
+        exit_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, a)
+    return True
+
+
+@kernel
+def place_boot(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, phase: int) -> bool:
+    """Place a whole boot, pre-init phase and stream. True if it reaches its login prompt; else see Boot.result."""
+    reset_boot(boot)
+    if not run_pre_init(boot, program, phase):
+        return False
+    first_lane = np.int64(program.recording[recording, RECORDING_LANE])
+    nodes_to_free = 0
+    for position in range(sched.clock[STREAM_LENGTH]):
+        what = np.int64(sched.stream[position])
+        if what >= 0:
+            if not place_request(boot, program, policy, what):
+                return fail(boot, FAILED_OTHER_PAGE, np.int64(program.op[what, B]), position)
+            if boot.nommu.scalar[FAILURES] != 0:
+                scalar = boot.nommu.scalar
+                return fail(boot, scalar[FAILED_CLASS], scalar[FAILED_ORDER], position)
+            work_off_boost(boot.zone)
+        elif what == STREAM_RCU_QS:
+            nodes_to_free = boot.maple.scalar[RCU_PENDING]
+        elif what == STREAM_RCU_RUN:
+            rcu_do_batch(boot.maple, boot.slub, boot.zone, nodes_to_free)
+            nodes_to_free = 0
+        else:
+            give_block(boot, np.int64(program.lane[first_lane + STREAM_STACK_FREE - what, LANE_STACK]))
+    return True
