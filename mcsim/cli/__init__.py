@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
@@ -34,6 +35,7 @@ def cli() -> None:
 cli.add_command(run)
 cli.add_command(report)
 cli.add_command(list_command)
+cli.add_command(import_command)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -13,7 +13,8 @@ def list_command() -> None:
     from mcsim.errors import UserError
     from mcsim.model.experiment import load, shipped
     from mcsim.model.variants import SHIPPED
-    from mcsim.run.kernel import shipped_workloads
+    from mcsim.workload import load as load_workload
+    from mcsim.workload import shipped_workloads
 
     click.echo("Experiments (mcsim run NAME)")
     for name, path in shipped().items():
@@ -26,8 +27,8 @@ def list_command() -> None:
         commits = f" [{', '.join(variant.commits)}]" if variant.commits else ""
         click.echo(_entry(variant.name, variant.description + commits))
     click.echo("\nWorkloads (workload.recordings)")
-    for name, words in shipped_workloads().items():
-        click.echo(_entry(name, words))
+    for name in shipped_workloads():
+        click.echo(_entry(name, load_workload(name).describe()))
 
 
 def _entry(name: str, words: str) -> str:

@@ -372,8 +372,7 @@ def _workload(source: WorkloadSource, path: Path) -> str:
         return source.recordings
     assert source.file is not None
     file = path.parent / source.file
-    if not file.is_file():
-        raise UserError(
-            f"no such file: {file}", key="workload.file", valid="path relative to the experiment file"
-        )
+    if not file.exists():
+        valid = "path of a file (.toml, .npz) or of a folder of programs, relative to the experiment file"
+        raise UserError(f"no such file: {file}", key="workload.file", valid=valid)
     return str(file)

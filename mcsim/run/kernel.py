@@ -74,11 +74,3 @@ def kernel_hash() -> str:
     from kernels.compile import source_hash
 
     return source_hash()
-
-
-def shipped_workloads() -> dict[str, str]:
-    """Names of the shipped sets of recordings, with a word about each."""
-    from mcsim.model.experiment import experiments_folder
-
-    folder = experiments_folder() / "recordings"
-    return {path.name: "" for path in sorted(folder.iterdir())} if folder.is_dir() else {}

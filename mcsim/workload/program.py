@@ -51,6 +51,11 @@ class RecordedProgram:
         """Whether the user phase is there too, not only the pre-init phase."""
         return len(self.lane) > 0
 
+    def pre_init_only(self) -> "RecordedProgram":
+        """The same without its user phase."""
+        kept = ("name", "environment", "variant", "ram_mb", "jitter", "sha256", "pre_init", "pre_init_handles")
+        return RecordedProgram(**{name: getattr(self, name) for name in kept})
+
     def save(self, path: Path) -> None:
         """Write the program to a compressed NumPy archive."""
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
