@@ -61,7 +61,7 @@ def lane_of(program: Program, recording: int, row: int) -> int:
             low = middle
         else:
             high = middle - 1
-    return low
+    return int(low)
 
 
 @kernel

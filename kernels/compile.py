@@ -13,6 +13,8 @@ import numpy as np
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 
+config: Any = numba.core.config  # its attributes are set at run time
+
 
 def source_hash() -> str:
     """SHA-256 (hex) over the text of every kernel source file, in name order."""
@@ -34,8 +36,8 @@ def cache_directory() -> Path:
         np.__version__,
         platform.python_version(),
         platform.machine(),
-        numba.core.config.CPU_NAME or _cpu_name(),
-        str(numba.core.config.BOUNDSCHECK),
+        config.CPU_NAME or _cpu_name(),
+        str(config.BOUNDSCHECK),
     )
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcsim"
@@ -55,7 +57,7 @@ def _cpu_name() -> str:
 
 
 if not os.environ.get("NUMBA_CACHE_DIR"):
-    numba.core.config.CACHE_DIR = str(cache_directory())
+    config.CACHE_DIR = str(cache_directory())
 
 
 # Without `_nrt`, Numba's memory management, no references are counted: doing that for each array of each argument takes
@@ -100,13 +102,13 @@ class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
 def _plain_type(kind: Any) -> Any:
     """The type that a kernel is compiled for when another one passes `kind`: not a copy for each literal and width."""
     kind = numba.types.unliteral(kind)
-    if isinstance(kind, numba.types.Integer) and kind.signed:
+    if kind in numba.types.signed_domain:
         return numba.types.int64
     return kind
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-    if numba.core.config.DISABLE_JIT:
+    if config.DISABLE_JIT:
         return function
     called_from_python: Any = numba.njit(cache=True, **options, **OPTIONS)(function)
     called_from_kernels: Any = numba.njit(pipeline_class=_LinkedCompiler, **options, **OPTIONS)(function)

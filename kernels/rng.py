@@ -66,7 +66,7 @@ def philox4x32(seed: Any, boot: Any, purpose: int, entity: int, k: int, words: N
 def random_below(seed: Any, boot: Any, purpose: int, entity: int, k: int, limit: int, words: NDArray[np.uint64]) -> int:
     """A whole number in [0, limit), limit < 2**31, from one word (bias below limit / 2**32); `words` is scratch."""
     philox4x32(seed, boot, purpose, entity, k, words)
-    return np.int64((words[0] * np.uint64(limit)) >> SHIFT_32)
+    return int((words[0] * np.uint64(limit)) >> SHIFT_32)
 
 
 @kernel

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from kernels.compile import kernel
 from kernels.program import (
-    A,
-    B,
     CALL_RCU,
     FLAGS,
     GAP,
@@ -25,9 +23,7 @@ from kernels.program import (
     KIND,
     LANE_END,
     LANE_FIRST,
-    LANE_STACK,
     LAST_PAGE_OP,
-    OP_COLUMNS,
     OP_DEAD,
     OP_EXEC_DELAY,
     OP_EXIT_NOTIFY,
@@ -41,6 +37,8 @@ from kernels.program import (
     RECORDING_LANE,
     RECORDING_LANE_END,
     RESCHED_AFTER,
+    A,
+    B,
     Program,
 )
 from kernels.rng import (
@@ -128,7 +126,7 @@ class Timing(NamedTuple):
 
 
 class Sched(NamedTuple):
-    """Work space of one worker, reset for each boot. Lanes are counted from the recording's first; the last is ksoftirqd.
+    """Work space of one worker, reset for each boot. Lanes count from the recording's first; the last is ksoftirqd.
 
     clock: int64 scalars. lane columns: int64. stream, stream_time: int32, requests in order and when (counts).
     """
@@ -399,7 +397,7 @@ def random_bits(sched: Sched, seed: Any, boot: Any, lane: int, k: int) -> int:
     if k & 7 == 0:
         philox4x32(seed, boot, PURPOSE_GAP, lane, k >> 3, sched.word[lane])
     word = np.int64(sched.word[lane, (k >> 1) & 3])
-    return (word >> ((k & 1) * 16)) & 0xFFFF
+    return int((word >> ((k & 1) * 16)) & 0xFFFF)
 
 
 @kernel
@@ -501,7 +499,7 @@ def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
         emit(sched, row)
         clock[LOGIN] = 1
     elif kind == OP_EXEC_DELAY and timing.exec_delay == 1:
-        exec_delay(sched, seed, boot, lane, row)
+        exec_delay(sched, seed, boot, lane, row - program.lane[clock[FIRST_LANE] + lane, LANE_FIRST])
     if flags & RESCHED_AFTER and clock[NEED_RESCHED] == 1 and clock[CURRENT] == lane:
         schedule(sched, RUNNABLE)
 

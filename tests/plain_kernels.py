@@ -14,7 +14,7 @@ def plain_kernels(*names: str) -> SimpleNamespace:
     for name in compiled:
         del sys.modules[name]
     try:
-        with mock.patch.object(numba, "njit", lambda **options: lambda function: function):
+        with mock.patch.object(numba.core.config, "DISABLE_JIT", 1):
             modules: dict[str, ModuleType] = {
                 name: importlib.import_module(f"kernels.{name}") for name in names
             }

@@ -1,7 +1,8 @@
 """From a recorded boot to a program: lanes of requests with CPU gaps and causal edges, and the pre-init page requests.
 
 What a variant decides is left out and simulated: maple nodes, VMAs, regions and their slab pages, the leftovers of
-alloc_pages_exact(). So is what the scheduler decides: the order of lanes, and when a dead task's kernel stack comes back.
+alloc_pages_exact(). So is what the scheduler decides: the order of lanes, and when a dead task's kernel stack comes
+back.
 """
 
 from collections import defaultdict
@@ -27,8 +28,8 @@ TASK_DEAD = 0x80
 WNOHANG_RETURNS = 1 << 31  # a return value with this bit set is -errno
 PAGE_RECORDS = (Record.ALLOC, Record.PALLOC, Record.FREE, Record.FUNREF, Record.PFREE)
 NEVER = 0  # the event that is never signalled
-# Median CPU time of the last step of exec before it releases its parent, in the recordings without artificial delay.
-RELEASE_GAP = 160
+# Median CPU time (counts) of the step of exec in which the artificial delay lies, in 1,624 execs without that delay.
+RELEASE_GAP = 206
 
 
 def extract(recording: Recording) -> RecordedProgram:
@@ -58,11 +59,11 @@ def _end_of_pre_init(recording: Recording) -> int:
     """Index of the last record of free_initmem(): after it only pid 1 runs, about to start /init."""
     types = recording.columns["type"]
     frees = [
-        i for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", i) == "free_reserved_area"
+        int(i) for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", int(i)) == "free_reserved_area"
     ]
     if not frees:
         raise UserError("the recording ends before the kernel frees its init memory", file=recording.name)
-    return int(frees[-1])
+    return frees[-1]
 
 
 def _gfp_of(recording: Recording, index: int) -> int:
@@ -177,6 +178,7 @@ class _Lane:
     child_stack: int = -1  # of the child that it is forking
     comm: str = ""
     in_exec: bool = False
+    delayed: bool = False  # the place of the artificial delay has been passed in this exec
     image: int = -1  # the image of the exec under way, until it is mapped
     dead: bool = False
 
@@ -444,6 +446,15 @@ class _UserPhase:
         else:
             self._return_to_user(lane, i)
 
+    def _delay_exec(self, lane: _Lane, i: int) -> None:
+        """The place of the artificial delay: once an exec, before it releases its parent. A recorded one is cut out."""
+        if lane.delayed:
+            return
+        lane.delayed = True
+        if self.recording.jitter:
+            lane.gap = min(lane.gap, RELEASE_GAP)
+        self._add(lane, i, flat.OP_EXEC_DELAY)
+
     def _wait4(self, lane: _Lane, i: int) -> None:
         if self.recording.columns["order"][i] == 0:
             self._enter_kernel(lane, i)
@@ -533,11 +544,13 @@ class _UserPhase:
 
     def _comm(self, lane: _Lane, i: int) -> None:
         if int(self.recording.columns["pfn"][i]) >> 31:
+            self._delay_exec(lane, i)
             lane.comm = self.recording.text(i)
 
     def _exec(self, lane: _Lane, i: int) -> None:
         self._enter_kernel(lane, i)
         lane.in_exec = True
+        lane.delayed = False
 
     def _exec_return(self, lane: _Lane, i: int) -> None:
         lane.in_exec = False
@@ -549,7 +562,7 @@ class _UserPhase:
             lane.call_rcu = True
 
     def _note_stack(self, i: int) -> None:
-        """Remember when the kernel stack of a dead task went back: only checks need it, the simulator decides itself."""
+        """Remember when the kernel stack of a dead task went back: for checks, the simulator decides that itself."""
         columns = self.recording.columns
         order, pfn = int(columns["order"][i]), int(columns["a"][i])
         if order == 3:

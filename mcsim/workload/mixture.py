@@ -56,7 +56,7 @@ def shipped_workloads() -> dict[str, Path]:
 
 
 def load(source: str | Path) -> Workload:
-    """A shipped set by name, a folder of extracted programs (and of folders of them), one such file (.npz), or a workload by hand (.toml).
+    """A workload: a shipped set by name, a folder of extracted programs, one such file (.npz), or one by hand (.toml).
 
     Raises UserError if there is no such thing or nothing in it that boots.
     """

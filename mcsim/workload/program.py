@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +63,7 @@ class RecordedProgram:
         text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         # Columns compress better than rows.
-        packed = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
+        packed: dict[str, Any] = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
         np.savez_compressed(path, facts=np.frombuffer(text.encode(), np.uint8), **packed)
 
     @classmethod
@@ -71,7 +72,7 @@ class RecordedProgram:
         try:
             with np.load(path) as archive:
                 facts = json.loads(archive["facts"].tobytes())
-                arrays = {name: np.ascontiguousarray(archive[name].T) for name in _ARRAYS}
+                arrays: dict[str, Any] = {name: np.ascontiguousarray(archive[name].T) for name in _ARRAYS}
         except (OSError, ValueError, KeyError) as error:
             raise UserError(f"not an extracted program: {error}", file=path) from None
         if facts.pop("format", None) != FORMAT:
