@@ -22,6 +22,7 @@ from kernels.slub import MAPLE_NODE
 from mcsim.errors import UserError, did_you_mean
 from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZE_SYNTAX, parse_size
+from mcsim.trace.recording import NS_PER_COUNT
 from mcsim.workload.program import RecordedProgram
 
 # gfp flags as the recordings have them: argument pages of an exec, kernel stacks.
@@ -76,9 +77,7 @@ class Image(Section):
     bss: Bytes = Field(default=0, description=SIZE_SYNTAX)
     stack: Bytes = Field(default=8192, description=SIZE_SYNTAX)
     relocations: int = Field(default=0, ge=0, le=1 << 24, description="a whole number, 4 bytes each")
-    ram: bool = Field(
-        default=True, description="true (text and data in one mapping) or false (the text is shared)"
-    )
+    ram: bool = Field(default=True, description="true (text and data in one mapping) or false (the text is shared)")
 
     @property
     def mapped(self) -> int:
@@ -135,9 +134,7 @@ class Munmap(Section):
     do: Literal["munmap"]
     name: str = Field(description="the name of a mapping of this process, in quotes")
     first: int | None = Field(default=None, ge=0, description="the first page to go, a whole number from 0 on")
-    pages: int | None = Field(
-        default=None, ge=1, description="how many pages are to go, a whole number from 1 on"
-    )
+    pages: int | None = Field(default=None, ge=1, description="how many pages are to go, a whole number from 1 on")
 
 
 class Alloc(Section):
@@ -221,9 +218,7 @@ def read_workload(path: Path) -> RecordedProgram:
         content = path.read_bytes()
         values = tomllib.loads(content.decode())
     except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file"
-        ) from None
+        raise UserError(f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file") from None
     except UnicodeDecodeError as error:
         raise UserError(f"is not UTF-8 text (byte {error.start})", file=path, valid="a TOML file") from None
     except tomllib.TOMLDecodeError as error:
@@ -380,17 +375,13 @@ def _check_family(processes: dict[str, _Checked]) -> None:
             spawned[child] = process.name
             children[process.name].append(child)
             if not processes[child].has(Exec, Exit):
-                raise UserError(
-                    f"{child!r} never lets go of its parent", key=key, valid="a process with exec or exit"
-                )
+                raise UserError(f"{child!r} never lets go of its parent", key=key, valid="a process with exec or exit")
     reached = [first.name]
     for name in reached:
         reached += children[name]
     for name, process in processes.items():
         if name not in reached and name not in spawned:
-            raise UserError(
-                "is never started", key=process.key, valid=f"a step {{ do = 'spawn', process = '{name}' }}"
-            )
+            raise UserError("is never started", key=process.key, valid=f"a step {{ do = 'spawn', process = '{name}' }}")
     lost = [name for name in processes if name not in reached]
     if lost:
         raise UserError(
@@ -428,7 +419,6 @@ class _Lane:
     process: _Checked
     ops: list[tuple[int, ...]] = field(default_factory=list)
     step: list[int] = field(default_factory=list)  # number of the step that each request belongs to
-    user_gap: int = 0
     in_user: bool = True
     stack: int = -1
     mm: int = -1  # -1: it still has the memory of its parent
@@ -447,9 +437,8 @@ class _Lane:
     def enter_kernel(self, flags: int = 0) -> None:
         """End the time in user mode."""
         if self.in_user:
-            self.add(flat.OP_NOP, self.user_gap, flags=flat.GAP_USER | flags)
+            self.add(flat.OP_NOP, 0, flags=flat.GAP_USER | flags)
         self.in_user = False
-        self.user_gap = 0
 
     def return_to_user(self, gap: int = SYSCALL_GAP) -> None:
         """Where the kernel may switch to another task."""
@@ -497,10 +486,11 @@ class _Compiler:
             )
         self.lanes[0].in_user = False
         for lane in self.lanes:
-            for lane.number, each in enumerate(lane.process.steps, 1):
+            for number, each in enumerate(lane.process.steps, 1):
+                lane.number = number
                 handlers[type(each.step)](lane, each.step, each.key)  # type: ignore[operator]  # step of its kind
             if not lane.process.has(Exit):
-                lane.add(flat.OP_WAIT, lane.user_gap, NEVER, 1, flags=flat.GAP_USER)
+                lane.add(flat.OP_WAIT, 0, NEVER, 1, flags=flat.GAP_USER)
         ops = [op for lane in self.lanes for op in lane.ops]
         ends = np.cumsum([len(lane.ops) for lane in self.lanes])
         rows = [
@@ -529,7 +519,7 @@ class _Compiler:
         return self.handles - 1
 
     def _run(self, lane: _Lane, step: Run, key: str) -> None:
-        lane.user_gap += step.us * 1000 // 768
+        lane.add(flat.OP_NOP, step.us * 1000 // NS_PER_COUNT, flags=flat.GAP_USER)
 
     def _exec(self, lane: _Lane, step: Exec, key: str) -> None:
         valid = ", ".join(self.images) or "a table [images.NAME], of which there is none"
@@ -554,9 +544,7 @@ class _Compiler:
 
     def _need_own_memory(self, lane: _Lane, key: str) -> None:
         if lane.mm < 0:
-            raise UserError(
-                "the process has the memory of its parent until it execs", key=key, valid="exec before it"
-            )
+            raise UserError("the process has the memory of its parent until it execs", key=key, valid="exec before it")
 
     def _need_new_name(self, lane: _Lane, name: str | None, key: str) -> None:
         if name in lane.mappings or name in lane.blocks:
@@ -584,9 +572,7 @@ class _Compiler:
         if file in self.images:
             raise UserError(f"{file!r} is an image", key=f"{key}.file", valid="the name of another file")
         if file in lane.files:
-            raise UserError(
-                f"{file!r} is mapped already by this process", key=f"{key}.file", valid="munmap before it"
-            )
+            raise UserError(f"{file!r} is mapped already by this process", key=f"{key}.file", valid="munmap before it")
         # A longer part of a file than the one that another process has mapped would be refused with -EINVAL.
         if self.file_pages.setdefault(file, pages) != pages:
             raise UserError(
@@ -706,5 +692,4 @@ class _Compiler:
         lane.add(flat.OP_DEAD, DEAD_GAP)
 
     def _login(self, lane: _Lane, step: Login, key: str) -> None:
-        lane.add(flat.OP_LOGIN, lane.user_gap, flags=flat.GAP_USER)
-        lane.user_gap = 0
+        lane.add(flat.OP_LOGIN, 0, flags=flat.GAP_USER)
