@@ -8,6 +8,7 @@ from scipy.stats import chi2
 
 from kernels import rng
 from kernels.rng import FACTOR_BITS, philox4x32, random_below, scale
+from tests.twin_sched import philox
 
 # Counter, key and words: the known-answer test of the authors' own library (Random123, kat_vectors).
 KNOWN_ANSWERS = [
@@ -29,23 +30,12 @@ def words_of(seed, boot, purpose, entity, k):
     return tuple(int(word) for word in words)
 
 
-def twin_philox(counter, key):
-    """Philox4x32-10 on Python's integers: words 0 and 2 are multiplied, the key grows each round."""
-    x, y, z, w = counter
-    for step in range(10):
-        low = (key[0] + step * 0x9E3779B9) % 2**32
-        high = (key[1] + step * 0xBB67AE85) % 2**32
-        first, second = divmod(0xD2511F53 * x, 2**32), divmod(0xCD9E8D57 * z, 2**32)
-        x, y, z, w = second[0] ^ y ^ low, second[1], first[0] ^ w ^ high, first[1]
-    return x, y, z, w
-
-
 @pytest.mark.parametrize(("counter", "key", "words"), KNOWN_ANSWERS)
 def test_known_answers(counter, key, words):
     boot = (counter[1] & 0xFFFF) << 32 | counter[0]
     got = words_of(key[1] << 32 | key[0], boot, counter[1] >> 16, counter[2], counter[3])
     assert got == words
-    assert twin_philox(counter, key) == words
+    assert philox(counter, key) == words
 
 
 @settings(max_examples=300, deadline=None, derandomize=True)
@@ -58,7 +48,7 @@ def test_known_answers(counter, key, words):
 )
 def test_every_bit_of_the_key_and_counter_counts_as_in_the_twin(seed, boot, purpose, entity, k):
     counter = (boot & 0xFFFFFFFF, boot >> 32 | purpose << 16, entity, k)
-    assert words_of(seed, boot, purpose, entity, k) == twin_philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
+    assert words_of(seed, boot, purpose, entity, k) == philox(counter, (seed & 0xFFFFFFFF, seed >> 32))
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2**31, 2**32 + 5, 2**63 - 1])
