@@ -3,6 +3,7 @@
 #   make run     the 2022 experiment, into results/mail-2022 (ARGS="--boots 200" for a quick look)
 #   make test    all tests                    (ARGS="-k store" for some of them)
 #   make lint    ruff and mypy
+#   make readme  the table and the picture of the README, from results/mail-2022 (after make run)
 #   make lock    choose the newest versions and write requirements.lock
 #   make clean   remove .venv, caches and builds; results stay
 
@@ -10,7 +11,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds lint format wheel lock clean
+.PHONY: run test test-bounds lint format readme wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -24,11 +25,15 @@ test-bounds: .venv/.installed
 
 lint: .venv/.installed
 	$(BIN)/ruff check
+	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+readme: run
+	$(BIN)/python docs/update_readme.py
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation

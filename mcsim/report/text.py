@@ -157,6 +157,7 @@ def method(summary: pl.DataFrame, level: float) -> list[str]:
         f"{percent(level)} each, not corrected for their number. '<' and '>': no boot or every boot failed; "
         "the figure is the bound of the interval.",
         "Boot k draws the same recording and the same timing under every variant and RAM size.",
+        "How far the model is from real boots is not in the intervals (docs/model.md).",
     ]
 
 
