@@ -440,8 +440,8 @@ class _UserPhase:
         if order == 0:
             self._add(lane, i, flat.OP_WAIT, self._event("vfork", child), 1)
         elif order == 2:
-            if self.recording.jitter and lane.in_exec:
-                lane.gap = min(lane.gap, RELEASE_GAP)  # the rest is the artificial delay of this noise setting
+            if lane.in_exec:
+                self._delay_exec(lane, i)
             self._add(lane, i, flat.OP_SIGNAL, self._event("vfork", lane.pid), 1)
         else:
             self._return_to_user(lane, i)
