@@ -116,7 +116,7 @@ def read_recording(path: Path, symbols: Path | None = None) -> Recording:
             columns = {c: archive[c] for c in (*COLUMNS, "header") if c not in missing}
     except FileNotFoundError:
         raise UserError("no such file", file=path) from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(f"not a recording: {error}", file=path, valid="a NumPy archive (.npz)") from None
     if missing:
         raise UserError(f"columns are missing: {', '.join(missing)}", file=path, valid=", ".join(COLUMNS))

@@ -1,6 +1,7 @@
 """The program of one recorded boot as it is kept in a file, and the mixture of many as the kernels read it."""
 
 import json
+import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ class RecordedProgram:
             with np.load(path) as archive:
                 facts = json.loads(archive["facts"].tobytes())
                 arrays: dict[str, Any] = {name: np.ascontiguousarray(archive[name].T) for name in _ARRAYS}
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(f"not an extracted program: {error}", file=path) from None
         if facts.pop("format", None) != FORMAT:
             raise UserError("an extracted program of another format", file=path, valid=f"format {FORMAT}")

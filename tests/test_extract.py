@@ -1,0 +1,363 @@
+"""From a recorded boot to a program: nothing that decides where pages go is lost, and nothing that is decided later."""
+
+import dataclasses
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from kernels import program as flat
+from kernels.rng import FACTOR_BITS
+from kernels.sched import STREAM_LENGTH, Timing, make_sched, run_boot
+from mcsim.errors import UserError
+from mcsim.model.variants import SHIPPED
+from mcsim.trace.extract import NEVER, extract
+from mcsim.trace.recording import COLUMNS, Record, read_recording
+from mcsim.workload.program import RecordedProgram, mix
+from tests.plain_kernels import plain_kernels
+
+plain = plain_kernels("boot", "maple_tree", "nommu", "page_alloc")
+
+RECORDINGS = Path(__file__).parent / "data" / "recordings"
+# What each recorded kernel had: V0 the maple tree in RCU mode without the fixes, M3 both patches of the mail.
+POLICIES = {
+    "N_V0_64MB_j0_a": SHIPPED["maple-naive"].policies.model_copy(update={"maple_rcu": "on"}),
+    "C_M3_64MB_j2_c": SHIPPED["mail-both"].policies,
+}
+PAGE = 8192
+ONE = np.full(4096, 1 << FACTOR_BITS, np.int32)
+
+
+@functools.cache
+def recorded(name):
+    return read_recording(RECORDINGS / f"{name}.npz")
+
+
+@functools.cache
+def extracted(name):
+    return extract(recorded(name))
+
+
+every_recording = pytest.mark.parametrize("name", list(POLICIES))
+
+
+def rows_of(program, *kinds):
+    return np.flatnonzero(np.isin(program.op[:, flat.KIND], kinds))
+
+
+def recorded_order(program):
+    """(record, op) of all page requests up to the login prompt; (record, -1 - lane) where a stack went back."""
+    login = program.record[rows_of(program, flat.OP_LOGIN)[0]]
+    order = [(int(program.record[row]), int(row)) for row in rows_of(program, *range(flat.LAST_PAGE_OP + 1))]
+    order += [(int(record), -1 - int(lane)) for record, lane in program.stack_free]
+    return [each for each in sorted(order, key=lambda each: each[0]) if each[0] < login]
+
+
+# -- nothing is lost -------------------------------------------------------------------------------------------
+
+
+@every_recording
+def test_in_recorded_order_every_page_is_where_the_recording_has_it(name):
+    recording, program = recorded(name), extracted(name)
+    arrays = mix([program])
+    policy = POLICIES[name].for_kernels()
+    boot = plain.boot.make_boot(arrays, recording.ram_mb, plain.maple_tree.LAYOUT_32)
+    plain.boot.reset_boot(boot)
+    assert plain.boot.run_pre_init(boot, arrays, 0)
+    pages = regions = free_counts = 0
+    for record, row in recorded_order(program):
+        if row < 0:
+            plain.boot.give_block(boot, int(program.lane[-1 - row, flat.LANE_STACK]))
+            continue
+        assert plain.boot.place_request(boot, arrays, policy, row)
+        assert boot.nommu.scalar[plain.nommu.FAILURES] == 0
+        kind = program.op[row, flat.KIND]
+        if kind == flat.OP_PAGE_ALLOC:
+            handle = program.op[row, flat.A]
+            assert boot.handle[handle, 0] == recording.columns["pfn"][record] - recording.base_pfn
+            pages += 1
+            if recording.columns["type"][record] == Record.ALLOC:  # it says how many pages are free then
+                assert plain.page_alloc.nr_free_pages(boot.zone) == recording.columns["c"][record]
+                free_counts += 1
+        elif kind in (flat.OP_EXEC, flat.OP_MMAP):
+            mapped = record + int(np.argmax(recording.columns["type"][record:] == Record.MMAP_E))
+            address = int(recording.columns["pfn"][mapped]) * PAGE
+            assert address in boot.nommu.vma[:, plain.nommu.VMA_START]
+            regions += 1
+        # The recorded kernels have long run the callbacks of a mapping's nodes when they map again.
+        pending = int(boot.maple.scalar[plain.maple_tree.RCU_PENDING])
+        plain.maple_tree.rcu_do_batch(boot.maple, boot.slub, boot.zone, pending)
+        plain.boot.work_off_boost(boot.zone)
+    assert pages >= 256
+    assert regions >= 180
+    assert free_counts >= 256
+
+
+@every_recording
+def test_every_page_request_of_the_user_phase_is_a_request_of_a_lane_or_decided_later(name):
+    """Regions, object caches of the mappings and leftovers are simulated; the rest are requests."""
+    recording, program = recorded(name), extracted(name)
+    requested = {int(program.record[row]) for row in rows_of(program, flat.OP_PAGE_ALLOC)}
+    simulated = {"alloc_pages_exact"}
+    types = recording.columns["type"]
+    start = max(i for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", i) == "free_reserved_area")
+    others = [
+        int(i)
+        for i in np.flatnonzero(types == Record.ALLOC)
+        if i > start and int(i) not in requested and recording.symbol("b", i) not in simulated
+    ]
+    pids = set(program.lane[:, flat.LANE_PID].tolist())
+    for i in others:
+        slab = types[i + 1] == Record.SLAB and recording.text(i + 2) in ("vm_area_struct", "vm_region", "maple_node")
+        assert slab or recording.columns["pid"][i] not in pids
+    assert len(others) < 10
+
+
+# -- the program is well-formed --------------------------------------------------------------------------------
+
+
+@every_recording
+def test_every_lane_ends_dead_or_waits_for_ever(name):
+    program = extracted(name)
+    assert program.lane[0, flat.LANE_FIRST] == 0
+    assert program.lane[-1, flat.LANE_END] == len(program.op)
+    assert np.array_equal(program.lane[1:, flat.LANE_FIRST], program.lane[:-1, flat.LANE_END])
+    for first, end, *_ in program.lane.tolist():
+        last = program.op[end - 1]
+        assert last[flat.KIND] == flat.OP_DEAD or (last[flat.KIND], last[flat.A]) == (flat.OP_WAIT, NEVER)
+        assert not np.any(program.op[first : end - 1, flat.KIND] == flat.OP_DEAD)
+
+
+@every_recording
+def test_every_block_is_taken_once_and_given_back_at_most_once(name):
+    program = extracted(name)
+    taken = program.op[rows_of(program, flat.OP_PAGE_ALLOC), flat.A].tolist()
+    given = program.op[rows_of(program, flat.OP_PAGE_FREE), flat.A].tolist()
+    stacks = [stack for stack in program.lane[:, flat.LANE_STACK].tolist() if stack >= 0]
+    assert sorted(taken) == list(range(program.handles))
+    assert len(set(given + stacks)) == len(given + stacks)
+    assert set(given + stacks) <= set(taken)
+    assert len(stacks) == len(program.lane) - 1  # pid 1 had its own before
+    pre = program.pre_init[program.pre_init[:, flat.PRE_KIND] == flat.PRE_PAGE_ALLOC, flat.PRE_A]
+    assert sorted(pre.tolist()) == list(range(program.pre_init_handles))
+
+
+@every_recording
+def test_every_process_is_forked_once_and_reaped_at_most_once_by_its_parent_or_pid_1(name):
+    program = extracted(name)
+    lane_of = np.searchsorted(program.lane[:, flat.LANE_FIRST], np.arange(len(program.op)), side="right") - 1
+    forks = {int(program.op[row, flat.A]): int(row) for row in rows_of(program, flat.OP_FORK)}
+    assert sorted(forks) == list(range(1, len(program.lane)))
+    releases = {int(program.op[row, flat.A]): int(row) for row in rows_of(program, flat.OP_RELEASE_TASK)}
+    assert len(releases) == len(rows_of(program, flat.OP_RELEASE_TASK)) > 50
+    for child, row in releases.items():
+        assert program.record[forks[child]] < program.record[row]
+        assert lane_of[row] in (lane_of[forks[child]], 0)
+
+
+@every_recording
+def test_every_wait_for_an_event_can_end(name):
+    program = extracted(name)
+    signalled = np.zeros(program.events, np.int64)
+    for row in rows_of(program, flat.OP_SIGNAL):
+        signalled[program.op[row, flat.A]] += program.op[row, flat.B]
+    for row in rows_of(program, flat.OP_EXIT_NOTIFY):
+        signalled[program.op[row, flat.A]] += 1
+    assert signalled[NEVER] == 0
+    for row in rows_of(program, flat.OP_WAIT):
+        event, count = int(program.op[row, flat.A]), int(program.op[row, flat.B])
+        assert event == NEVER or signalled[event] >= count
+
+
+@every_recording
+def test_every_address_space_is_used_from_its_exec_to_its_exit(name):
+    program = extracted(name)
+    for mm in range(program.mms):
+        rows = [
+            int(row)
+            for row in rows_of(program, flat.OP_EXEC, flat.OP_MMAP, flat.OP_EXIT_MMAP)
+            if program.op[row, flat.A] == mm
+        ]
+        rows.sort(key=lambda row: program.record[row])  # a vfork child maps into its parent's
+        kinds = program.op[rows, flat.KIND].tolist()
+        assert kinds[0] == flat.OP_EXEC
+        assert flat.OP_EXIT_MMAP not in kinds[:-1]
+        assert flat.OP_EXEC not in kinds[1:]
+
+
+@every_recording
+def test_gaps_are_short_and_not_negative(name):
+    gaps = extracted(name).op[:, flat.GAP]
+    assert gaps.min() >= 0
+    assert gaps.sum() * 768e-9 < 4.5  # all CPU time of a boot, seconds
+
+
+def test_one_artificial_delay_an_exec_is_marked_and_the_recorded_one_cut_out():
+    for name in POLICIES:
+        program = extracted(name)
+        delays = program.op[rows_of(program, flat.OP_EXEC_DELAY)]
+        # The kernel's own start of /init is marked too or not; nothing hangs on it.
+        assert abs(len(delays) - len(rows_of(program, flat.OP_EXEC))) <= 2
+        if recorded(name).jitter:
+            assert delays[:, flat.GAP].max() < 260  # 0.2 ms; the delay is up to 1 ms
+    for row in rows_of(extracted("C_M3_64MB_j2_c"), flat.OP_SLEEP):
+        assert program.op[row, flat.A] > 0
+
+
+@every_recording
+def test_the_prompt_comes_from_a_lane_that_is_named(name):
+    program = extracted(name)
+    login = rows_of(program, flat.OP_LOGIN)
+    lane = int(np.searchsorted(program.lane[:, flat.LANE_FIRST], login[0], side="right")) - 1
+    assert "getty" in program.names[lane] or "login" in program.names[lane]
+    assert len(program.names) == len(program.lane)
+
+
+# -- the simulated order is near the recorded one --------------------------------------------------------------
+
+
+def pairs_out_of_order(values):
+    values = np.asarray(values)
+    return sum(int((values[:i] > value).sum()) for i, value in enumerate(values)) / (
+        len(values) * (len(values) - 1) / 2
+    )
+
+
+def live_sets(events):
+    """Address spaces alive at the moment each one gets its region."""
+    alive, sets = set(), {}
+    for kind, mm in events:
+        if kind == flat.OP_EXEC:
+            sets[mm] = frozenset(alive)
+            alive.add(mm)
+        elif kind == flat.OP_EXIT_MMAP:
+            alive.discard(mm)
+    return sets
+
+
+@every_recording
+def test_without_noise_the_simulated_order_is_near_the_recorded_one(name):
+    program = extracted(name)
+    arrays = mix([program])
+    sched = make_sched(arrays)
+    wanted = live_sets(program.op[row, [flat.KIND, flat.A]].tolist() for _, row in recorded_order(program) if row >= 0)
+    for boot in range(6):
+        assert run_boot(arrays, Timing(ONE, ONE, 0), sched, np.uint64(1), np.uint64(boot), 0)
+        stream = sched.stream[: sched.clock[STREAM_LENGTH]]
+        rows = stream[stream >= 0]
+        places = rows[np.isin(program.op[rows, flat.KIND], [flat.OP_PAGE_ALLOC, flat.OP_EXEC, flat.OP_MMAP])]
+        assert pairs_out_of_order(program.record[places]) < 0.001
+        got = live_sets(program.op[rows][:, [flat.KIND, flat.A]].tolist())
+        assert sum(got.get(mm) == alive for mm, alive in wanted.items()) >= 0.85 * len(wanted) > 60
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+
+@every_recording
+def test_a_program_is_read_as_it_was_saved(name, tmp_path):
+    program = extracted(name)
+    program.save(tmp_path / "program.npz")
+    again = RecordedProgram.read(tmp_path / "program.npz")
+    for field in dataclasses.fields(RecordedProgram):
+        one, other = getattr(program, field.name), getattr(again, field.name)
+        assert np.array_equal(one, other)
+        assert type(one) is type(other)
+        if isinstance(one, np.ndarray):
+            assert one.dtype == other.dtype == np.int32
+            assert other.flags.c_contiguous
+    assert (tmp_path / "program.npz").stat().st_size < 40_000
+
+
+@every_recording
+def test_extraction_is_the_same_every_time(name):
+    program, again = extracted(name), extract(read_recording(RECORDINGS / f"{name}.npz"))
+    assert np.array_equal(program.op, again.op)
+    assert np.array_equal(program.pre_init, again.pre_init)
+    assert program.sha256 == again.sha256
+
+
+def test_a_recording_without_scheduler_records_gives_its_pre_init_phase():
+    recording = recorded("N_V0_64MB_j0_a")
+    kept = recording.columns["type"] < Record.SWITCH
+    bare = dataclasses.replace(
+        recording,
+        columns={name: column[kept] for name, column in recording.columns.items()},
+        time=recording.time[kept],
+    )
+    program = extract(bare)
+    assert not program.has_lanes
+    assert np.array_equal(program.pre_init, extracted("N_V0_64MB_j0_a").pre_init)
+
+
+def test_a_recording_that_ends_too_early_is_refused():
+    recording = recorded("N_V0_64MB_j0_a")
+    short = dataclasses.replace(
+        recording,
+        columns={name: column[:1000] for name, column in recording.columns.items()},
+        time=recording.time[:1000],
+    )
+    with pytest.raises(UserError, match="ends before"):
+        extract(short)
+
+
+def refusal(path, symbols=None):
+    with pytest.raises(UserError) as caught:
+        read_recording(path, symbols)
+    assert caught.value.file is not None
+    return str(caught.value)
+
+
+def test_a_file_that_is_no_recording_is_refused(tmp_path):
+    good = RECORDINGS / "N_V0_64MB_j0_a.npz"
+    assert "no such file" in refusal(tmp_path / good.name)
+    message = refusal(tmp_path / "boot.npz")
+    assert "'boot'" in message
+    assert "valid: ENVIRONMENT_VARIANT_RAMMB_jJITTER_LETTER.npz" in message
+    (tmp_path / good.name).write_bytes(b"type,order\n1,2\n")
+    assert "not a recording" in refusal(tmp_path / good.name)
+    (tmp_path / good.name).write_bytes(good.read_bytes()[:5000])
+    assert "not a recording" in refusal(tmp_path / good.name)
+    (tmp_path / good.name).write_bytes(b"")
+    assert "not a recording" in refusal(tmp_path / good.name)
+    with (tmp_path / good.name).open("wb") as file:
+        np.save(file, np.zeros(3))
+    assert "not a recording" in refusal(tmp_path / good.name)
+
+
+def test_a_recording_with_a_column_missing_is_refused(tmp_path):
+    path = tmp_path / "N_V0_64MB_j0_a.npz"
+    np.savez(path, **{column: np.zeros(3, np.int64) for column in COLUMNS if column != "pit"})
+    message = refusal(path)
+    assert "columns are missing: pit, header" in message
+
+
+def test_a_recording_without_its_symbols_is_refused(tmp_path):
+    path = tmp_path / "N_V0_64MB_j0_a.npz"
+    path.write_bytes((RECORDINGS / path.name).read_bytes())
+    message = refusal(path)
+    assert "symbols_N.csv" in message
+    assert "no such file" in message
+    (tmp_path / "symbols_N.csv").write_text("address,name\n1,a\n")
+    assert "not a symbol table" in refusal(path)
+    recording = read_recording(path, RECORDINGS / "symbols_N.csv")
+    assert recording.symbols == recorded("N_V0_64MB_j0_a").symbols
+
+
+@every_recording
+def test_the_time_of_a_recording_never_goes_back(name):
+    time = recorded(name).time
+    assert (np.diff(time) >= 0).all()
+    assert 1.5 < (time[-1] - time[0]) * 768e-9 < 20
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off", None])
+def test_a_file_that_is_no_program_is_refused(content, tmp_path):
+    path = tmp_path / "program.npz"
+    if content is None:
+        np.savez(path, op=np.zeros(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match="not an extracted program"):
+        RecordedProgram.read(path)
