@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile import kernel
+from kernels.compile import inlined_kernel, kernel
 
 RNG_VERSION = "philox4x32-10/1"
 
@@ -69,7 +69,7 @@ def random_below(seed: Any, boot: Any, purpose: int, entity: int, k: int, limit:
     return int((words[0] * np.uint64(limit)) >> SHIFT_32)
 
 
-@kernel
+@inlined_kernel
 def scale(gap: int, factor: int) -> int:
     """A gap times a fixed-point factor, rounded to the nearest count."""
     return (gap * factor + (1 << (FACTOR_BITS - 1))) >> FACTOR_BITS

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile import kernel
+from kernels.compile import inlined_kernel, kernel
 from kernels.program import (
     CALL_RCU,
     FLAGS,
@@ -192,7 +192,7 @@ def make_sched(program: Program) -> Sched:
     )
 
 
-@kernel
+@inlined_kernel
 def emit(sched: Sched, what: int) -> None:
     """Append to the stream."""
     clock = sched.clock
@@ -202,7 +202,7 @@ def emit(sched: Sched, what: int) -> None:
     clock[STREAM_LENGTH] = n + 1
 
 
-@kernel
+@inlined_kernel
 def leftmost(sched: Sched) -> int:
     """Position in the queue of the lane with the smallest vruntime, first come first on a tie; -1 if it is empty."""
     best = -1
@@ -219,7 +219,7 @@ def leftmost(sched: Sched) -> int:
     return best
 
 
-@kernel
+@inlined_kernel
 def update_min_vruntime(sched: Sched, with_current: bool) -> None:
     """update_min_vruntime(): never goes back."""
     clock = sched.clock
@@ -233,7 +233,7 @@ def update_min_vruntime(sched: Sched, with_current: bool) -> None:
         clock[MIN_VRUNTIME] = lowest
 
 
-@kernel
+@inlined_kernel
 def enqueue(sched: Sched, lane: int) -> None:
     """Make a lane runnable, behind those with the same vruntime."""
     clock = sched.clock
@@ -257,7 +257,7 @@ def try_to_wake_up(sched: Sched, lane: int) -> None:
         clock[NEED_RESCHED] = 1
 
 
-@kernel
+@inlined_kernel
 def wake_up_new_task(sched: Sched, parent: int, child: int) -> None:
     """task_fork_fair() and place_entity() of a new task: one slice behind."""
     clock = sched.clock
@@ -267,7 +267,7 @@ def wake_up_new_task(sched: Sched, parent: int, child: int) -> None:
     enqueue(sched, child)
 
 
-@kernel
+@inlined_kernel
 def call_rcu(sched: Sched, callback: int) -> None:
     """Queue a callback."""
     clock = sched.clock
@@ -275,7 +275,7 @@ def call_rcu(sched: Sched, callback: int) -> None:
     clock[RCU_TAIL] += 1
 
 
-@kernel
+@inlined_kernel
 def rcu_qs(sched: Sched) -> bool:
     """A quiescent state (kernel/rcu/tiny.c): all callbacks queued so far may run. True if there are any."""
     clock = sched.clock
@@ -305,7 +305,7 @@ def rcu_process_callbacks(sched: Sched) -> int:
     return tasks
 
 
-@kernel
+@inlined_kernel
 def put_task(sched: Sched, lane: int) -> None:
     """put_task_struct_rcu_user(): the second of reaping and last switch queues the stack's first callback."""
     sched.references[lane] -= 1
@@ -391,7 +391,7 @@ def run_ksoftirqd(sched: Sched) -> None:
     schedule(sched, BLOCKED)
 
 
-@kernel
+@inlined_kernel
 def random_bits(sched: Sched, seed: Any, boot: Any, lane: int, k: int) -> int:
     """16 random bits of request k of a lane; eight requests share a block of words."""
     if k & 7 == 0:
@@ -400,7 +400,7 @@ def random_bits(sched: Sched, seed: Any, boot: Any, lane: int, k: int) -> int:
     return int((word >> ((k & 1) * 16)) & 0xFFFF)
 
 
-@kernel
+@inlined_kernel
 def start_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, lane: int) -> None:
     """Draw the CPU time before a lane's next request."""
     row = sched.request[lane]
@@ -454,7 +454,7 @@ def exec_delay(sched: Sched, seed: Any, boot: Any, lane: int, k: int) -> None:
         sleep_ticks(sched, lane, ticks + 1)
 
 
-@kernel
+@inlined_kernel
 def wait_event(sched: Sched, lane: int, event: int, count: int) -> None:
     """Block the running lane unless the event's count has been reached."""
     if sched.event_count[event] >= count:
@@ -465,7 +465,7 @@ def wait_event(sched: Sched, lane: int, event: int, count: int) -> None:
     schedule(sched, BLOCKED)
 
 
-@kernel
+@inlined_kernel
 def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, lane: int) -> None:
     """Do the running lane's request; its gap has passed."""
     clock = sched.clock
@@ -504,7 +504,7 @@ def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
         schedule(sched, RUNNABLE)
 
 
-@kernel
+@inlined_kernel
 def run_lane(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, lane: int) -> None:
     """Let the running lane go on to the tick, to a reschedule or through its next request, whichever comes first."""
     clock = sched.clock
