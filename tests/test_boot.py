@@ -1,0 +1,257 @@
+"""Whole boots: the same alone or among others, every page accounted for, and failures told as they happened."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+import pytest
+from joblib import Parallel, delayed
+
+from kernels import program as flat
+from kernels.batch import NS_PER_COUNT, OUTCOME, PID_KERNEL, Machine, run_boots, simulate_boots
+from kernels.boot import (
+    FAILED_OTHER_PAGE,
+    FREED_EARLY,
+    RESULT_POSITION,
+    make_boot,
+)
+from kernels.maple_tree import LAYOUT_32, NODE_SHORTAGE
+from kernels.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START, check_nommu
+from kernels.page_alloc import MANAGED_PAGES, check_zone, largest_free_order, nr_free_pages
+from kernels.sched import STREAM_LENGTH, Timing, make_sched
+from kernels.slub import PAGES, ROW_FAILURES, check_slub
+from mcsim.model.variants import SHIPPED
+from mcsim.run.kernel import lognormal_factors
+from mcsim.trace.extract import extract
+from mcsim.trace.recording import read_recording
+from mcsim.workload.program import mix
+from tests.plain_kernels import plain_kernels
+from tests.test_sched import login, make_program, page
+
+plain = plain_kernels("batch", "boot", "sched", "maple_tree")
+
+RECORDINGS = Path(__file__).parent / "data" / "recordings"
+NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")
+NOISY = Timing(lognormal_factors(0.2), lognormal_factors(0.4), 0)
+SEED = 20220601
+HEAD = ("maple-naive", "prealloc-early")
+TAIL = ("tail-free", "mail-both")
+
+
+@functools.cache
+def recorded():
+    return mix([extract(read_recording(RECORDINGS / f"{name}.npz")) for name in NAMES])
+
+
+def policy(variant):
+    return SHIPPED[variant].policies.for_kernels()
+
+
+def boots(first=0, count=20, ram=32, variant="maple-naive", seed=SEED, program=None, timing=NOISY):
+    outcomes = np.zeros(count, OUTCOME)
+    run_boots(program or recorded(), Machine(ram, 32), policy(variant), timing, seed, first, outcomes)
+    return outcomes
+
+
+class Bench:
+    """One boot after the other, with a look at the machine in between."""
+
+    def __init__(self, ram=32, variant="maple-naive", program=None):
+        self.program = program or recorded()
+        self.policy = policy(variant)
+        self.sched = make_sched(self.program)
+        self.boot = make_boot(self.program, ram, LAYOUT_32)
+
+    def run(self, number):
+        outcomes = np.zeros(1, OUTCOME)
+        done = simulate_boots(self.program, NOISY, self.policy, self.sched, self.boot, SEED, number, outcomes)
+        assert done == 1
+        return outcomes[0]
+
+    def stream(self):
+        length = self.sched.clock[STREAM_LENGTH]
+        return self.sched.stream[:length].copy(), self.sched.stream_time[:length].copy()
+
+
+# -- what a boot depends on ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ram", [32, 35])
+def test_a_boot_is_the_same_alone_in_a_batch_and_in_two_halves(ram):
+    whole = boots(0, 40, ram)
+    assert whole["boot"].tolist() == list(range(40))
+    assert np.array_equal(np.concatenate([boots(0, 17, ram), boots(17, 23, ram)]), whole)
+    for number in (0, 16, 39):
+        assert boots(number, 1, ram)[0] == whole[number]
+
+
+def test_boots_far_along_are_the_same_too():
+    far = 2**40
+    assert np.array_equal(boots(far, 4)[2:], boots(far + 2, 2))
+    assert boots(far, 1)["time_us"] != boots(far % 2**32, 1)["time_us"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_threads_change_nothing(workers):
+    parts = Parallel(n_jobs=workers, backend="threading")(delayed(boots)(first, 10) for first in range(0, 60, 10))
+    assert np.array_equal(np.concatenate(parts), boots(0, 60))
+
+
+def test_compiled_boots_equal_plain_ones():
+    expected = np.zeros(3, OUTCOME)
+    plain.batch.run_boots(recorded(), Machine(32, 32), policy("mail-both"), NOISY, SEED, 1, expected)
+    assert np.array_equal(boots(1, 3, variant="mail-both"), expected)
+
+
+def test_the_seed_and_the_number_change_the_boot():
+    assert len(set(boots(0, 30)["time_us"].tolist())) > 25
+    assert (boots(0, 10)["time_us"] != boots(0, 10, seed=SEED + 1)["time_us"]).any()
+    whole = boots(0, 60)
+    assert set(whole["recording"].tolist()) == set(whole["pre_init"].tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("variants", [HEAD, TAIL])
+@pytest.mark.parametrize("ram", [31, 32])
+def test_here_only_the_tail_policy_decides_whether_a_boot_fails(variants, ram):
+    one, other = (boots(0, 100, ram, variant) for variant in variants)
+    for field in ("boot", "recording", "pre_init", "failed", "failure_class", "order", "process", "time_us"):
+        assert np.array_equal(one[field], other[field])
+
+
+def test_the_tail_policy_matters():
+    head, tail = (boots(0, 200, 32, variant)["failed"].mean() for variant in ("maple-naive", "tail-free"))
+    assert head > tail + 0.1
+
+
+def test_the_order_of_requests_depends_neither_on_the_ram_nor_on_the_variant():
+    benches = [Bench(32, "maple-naive"), Bench(64, "maple-naive"), Bench(32, "linux-6.1.y")]
+    for number in range(5):
+        streams = []
+        for bench in benches:
+            bench.run(number)
+            streams.append(bench.stream())
+        for what, when in streams[1:]:
+            assert np.array_equal(what, streams[0][0])
+            assert np.array_equal(when, streams[0][1])
+
+
+# -- the machine after a boot ----------------------------------------------------------------------------------
+
+
+def pages_in_use(bench, phase):
+    """By the user phase's blocks, mappings and object caches, and by what the pre-init phase has kept."""
+    boot, program = bench.boot, bench.program
+    blocks = boot.handle[boot.handle[:, 0] >= 0]
+    used = int((1 << blocks[:, 1]).sum())
+    for vma in boot.nommu.mm[:, 0].tolist():
+        while vma >= 0:
+            top = boot.nommu.region[boot.nommu.vma[vma, VMA_REGION], REGION_TOP]
+            used += int(top - boot.nommu.vma[vma, VMA_START]) // 8192
+            vma = int(boot.nommu.vma[vma, VMA_NEXT])
+    used += int(boot.slub.scalar[:, PAGES].sum())
+    first, end, _ = program.pre_init_range[phase].tolist()
+    orders = {}
+    for kind, a, b, c in program.pre_init[first:end].tolist():
+        if kind == flat.PRE_PAGE_ALLOC:
+            orders[a] = b
+            used += 1 << b
+        elif kind == flat.PRE_PAGE_FREE:
+            used -= 1 << orders[a]
+        elif kind == flat.PRE_PAGE_FREE_PART:
+            used -= c
+    return used
+
+
+@pytest.mark.parametrize("variant", ["pre-maple", "maple-naive", "mail-both", "linux-6.1.y", "linux-6.6"])
+@pytest.mark.parametrize("ram", [32, 64])
+def test_every_page_is_free_or_in_use_after_a_boot(variant, ram):
+    bench = Bench(ram, variant)
+    booted = 0
+    for number in range(12):
+        outcome = bench.run(number)
+        zone = bench.boot.zone
+        check_zone(zone)
+        check_slub(bench.boot.slub)
+        check_nommu(bench.boot.nommu)
+        free = nr_free_pages(zone)
+        assert outcome["free_pages"] == free
+        assert outcome["largest_free_order"] == largest_free_order(zone)
+        if not outcome["failed"]:
+            booted += 1
+            assert free + pages_in_use(bench, outcome["pre_init"]) == zone.scalar[MANAGED_PAGES]
+    assert booted > 0
+
+
+@pytest.mark.parametrize("variant", ["maple-naive", "linux-6.1.y"])
+def test_nothing_runs_out_of_rows_and_no_block_is_freed_before_it_is_taken(variant):
+    bench = Bench(64, variant)
+    for number in range(200):
+        assert not bench.run(number)["failed"]
+        assert not (bench.boot.handle[:, 0] == FREED_EARLY).any()
+        assert not bench.boot.slub.scalar[:, ROW_FAILURES].any()
+        assert bench.boot.maple.scalar[NODE_SHORTAGE] == 0
+
+
+# -- failures --------------------------------------------------------------------------------------------------
+
+
+def test_a_boot_fails_at_its_first_failing_request_and_says_where():
+    bench = Bench(32, "maple-naive")
+    program = bench.program
+    failures = 0
+    for number in range(40):
+        outcome = bench.run(number)
+        stream, times = bench.stream()
+        if not outcome["failed"]:
+            assert (outcome["failure_class"], outcome["order"], outcome["process"]) == (0, -1, -1)
+            assert program.op[stream[-1], flat.KIND] == flat.OP_LOGIN
+            assert outcome["time_us"] == int(times[-1]) * NS_PER_COUNT // 1000
+            continue
+        failures += 1
+        position = int(bench.boot.result[RESULT_POSITION])
+        row = int(stream[position])
+        first, end = program.recording[outcome["recording"], [flat.RECORDING_LANE, flat.RECORDING_LANE_END]]
+        [lane] = [
+            lane for lane in program.lane[first:end].tolist() if lane[flat.LANE_FIRST] <= row < lane[flat.LANE_END]
+        ]
+        assert outcome["process"] == lane[flat.LANE_PID] > 0
+        assert program.op[row, flat.KIND] == flat.OP_EXEC
+        assert outcome["failure_class"] == FAILED_MAPPING
+        assert outcome["order"] == 7 > outcome["largest_free_order"]
+        assert outcome["free_pages"] > 128
+        assert outcome["time_us"] == int(times[position]) * NS_PER_COUNT // 1000
+    assert failures > 10
+
+
+def test_a_page_that_the_workload_asks_for_itself_can_fail_too():
+    greedy = [(flat.OP_PAGE_ALLOC, 0, 1000, 100 + n, 10, 0) for n in range(8)]
+    program = mix([make_program([page(50), *greedy, *login()])])
+    [outcome] = boots(3, 1, program=program)
+    assert outcome["failed"] == 1
+    assert outcome["failure_class"] == FAILED_OTHER_PAGE
+    assert outcome["order"] == 10
+    assert outcome["process"] == 1
+    assert outcome["time_us"] > 0
+
+
+def test_a_machine_that_is_too_small_fails_before_any_process():
+    program = make_program([page(1), *login()])
+    program.pre_init = np.array([(flat.PRE_PAGE_ALLOC, n, 10, 0) for n in range(3)], np.int32)
+    program.pre_init_handles = 3
+    [small] = boots(0, 1, ram=24, program=mix([program]))
+    assert (small["failed"], small["failure_class"], small["order"]) == (1, FAILED_OTHER_PAGE, 10)
+    assert (small["process"], small["time_us"]) == (PID_KERNEL, 0)
+    [large] = boots(0, 1, ram=64, program=mix([program]))
+    assert not large["failed"]
+
+
+@pytest.mark.parametrize("ram", [0, 7, 1000])
+def test_a_ram_size_whose_initial_state_is_not_known_is_refused(ram):
+    with pytest.raises(ValueError, match="MB"):
+        boots(0, 1, ram=ram)
+
+
+def test_a_program_that_waits_for_ever_is_refused():
+    program = mix([make_program([(flat.OP_WAIT, 0, 0, 1, 1), *login()])])
+    with pytest.raises(ValueError, match="boot 5: every lane of the program waits"):
+        boots(5, 2, program=program)
