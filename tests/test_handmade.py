@@ -492,11 +492,17 @@ def mapping_steps(draw: st.DrawFn) -> tuple[list[str], int]:
     return steps, sum(end - first for each in pieces.values() for first, end in each)
 
 
+@pytest.fixture(scope="module")
+def compiled(storm: flat.Program) -> None:
+    """Hypothesis traces each line that runs inside a test: the compiler would take ten times as long there."""
+    run_one(storm, 32, 32, "linux-6.1.y", 0)
+
+
 class TestRandom:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
     @given(mapping_steps(), st.sampled_from([*SHIPPED]), st.sampled_from([*LAYOUTS]))
     def test_what_the_file_leaves_mapped_is_what_the_kernel_has_mapped(
-        self, tmp_path: Path, drawn: tuple[list[str], int], variant: str, bits: int
+        self, compiled: None, tmp_path: Path, drawn: tuple[list[str], int], variant: str, bits: int
     ) -> None:
         steps, pages = drawn
         boot, booted = run_one(mix([one_process(tmp_path, *steps)]), 32, bits, variant, 0)
