@@ -94,7 +94,7 @@ def make_program(*lanes, events=8):
             np.int32,
         ),
         image=np.zeros((1, flat.IMAGE_COLUMNS), np.int32),
-        handles=len(lanes) + 100,
+        handles=200,
         events=events,
         mms=len(lanes),
     )
