@@ -13,9 +13,7 @@ from kernels.slub import Slub
 FLAT_FLAG_RAM = 0x1  # load the program entirely into RAM
 FLAT_FLAG_GZIP = 0x4  # all but the header is compressed
 
-DATA_START_OFFSET = (
-    0  # bytes between text and data: a word per shared library, 0 without CONFIG_BINFMT_SHARED_FLAT
-)
+DATA_START_OFFSET = 0  # bytes between text and data: a word per shared library, 0 without CONFIG_BINFMT_SHARED_FLAT
 
 
 @kernel

@@ -1227,9 +1227,7 @@ def mas_store_prealloc(maple: Maple, slub: Slub, zone: Zone, mas: int, entry: in
     return int(error)
 
 
-mas_store_nowait = (
-    mas_store_prealloc  # what nommu did in 2022: mas_store_prealloc() with nothing preallocated
-)
+mas_store_nowait = mas_store_prealloc  # what nommu did in 2022: mas_store_prealloc() with nothing preallocated
 
 
 @kernel

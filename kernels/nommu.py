@@ -112,9 +112,7 @@ FAILED_CLASS = 4  # of the first of them, as are the next three
 FAILED_ORDER = 5  # 0 but for mappings
 FAILED_PAGES = 6  # pages of the mapping; 1 for a slab page
 FAILED_CACHE = 7  # -1 for mappings
-BUGS = (
-    8  # stores that ran out of nodes, most often for want of preallocation: the kernel stops there (BUG_ON)
-)
+BUGS = 8  # stores that ran out of nodes, most often for want of preallocation: the kernel stops there (BUG_ON)
 SCALARS = 9
 
 # values of FAILED_CLASS
@@ -234,9 +232,7 @@ def record_bug(nommu: Nommu, error: int) -> int:
 
 
 @kernel
-def store_prealloc(
-    nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, start: int, end: int, entry: int
-) -> int:
+def store_prealloc(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, start: int, end: int, entry: int) -> int:
     """Store with the nodes at hand, then give back those that were not needed (vma_mas_store)."""
     mas_set_range(maple, MAS, start, end - 1)
     return int(record_bug(nommu, mas_store_prealloc(maple, slub, zone, MAS, entry)))
@@ -392,9 +388,7 @@ def find_shared_region(nommu: Nommu, file: int, pgoff: int, pages: int) -> int:
 
 
 @kernel
-def do_mmap_private(
-    nommu: Nommu, slub: Slub, zone: Zone, policy: Policy, vma: int, region: int, pages: int
-) -> int:
+def do_mmap_private(nommu: Nommu, slub: Slub, zone: Zone, policy: Policy, vma: int, region: int, pages: int) -> int:
     """Contiguous pages for a mapping of `pages` pages; 0 or -ENOMEM.
 
     A block of 2^order pages; if trimming is on and there are at least `trim_pages` surplus pages, these go
@@ -816,9 +810,7 @@ def check_nommu(nommu: Nommu) -> None:
             seen.add(vma)
             assert nommu.vma[vma, VMA_PREV] == before, "a VMA's link back is wrong"
             assert start < end, "an empty VMA"
-            assert before == NONE or nommu.vma[before, VMA_END] <= start or nommu.vma[vma, VMA_FLAGS], (
-                "VMAs overlap"
-            )
+            assert before == NONE or nommu.vma[before, VMA_END] <= start or nommu.vma[vma, VMA_FLAGS], "VMAs overlap"
             first, last, top = (int(x) for x in nommu.region[region, :3])
             assert first <= start and end <= last <= top, "a VMA lies outside its region"
             assert first % page_size == last % page_size == top % page_size == 0, "a region of broken pages"

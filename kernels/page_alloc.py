@@ -409,9 +409,7 @@ def kswapd(zone: Zone) -> None:
 
 
 @kernel
-def steal_suitable_fallback(
-    zone: Zone, pfn: int, alloc_flags: int, start_type: int, whole_block: bool
-) -> None:
+def steal_suitable_fallback(zone: Zone, pfn: int, alloc_flags: int, start_type: int, whole_block: bool) -> None:
     """Bring a free block of another type, and if allowed all of its pageblock, under `start_type`."""
     current_order = int(zone.order[pfn])
     old_block_type = get_pageblock_migratetype(zone, pfn)
@@ -993,9 +991,7 @@ def check_zone(zone: Zone) -> None:
             head = pages + order * MIGRATE_TYPES + migratetype
             check_links(zone, head)
             for pfn in list_entries(zone, head):
-                assert zone.order[pfn] == order, (
-                    f"block {pfn} is on a list of order {order}, not {zone.order[pfn]}"
-                )
+                assert zone.order[pfn] == order, f"block {pfn} is on a list of order {order}, not {zone.order[pfn]}"
                 take(pfn, order)
                 heads[pfn] = True
                 count += 1

@@ -334,9 +334,7 @@ def kmem_cache_free_bulk(slub: Slub, zone: Zone, cache: int, count: int, objects
 
 
 @kernel
-def kmem_cache_alloc_bulk(
-    slub: Slub, zone: Zone, cache: int, gfp: int, count: int, out: NDArray[np.int64]
-) -> int:
+def kmem_cache_alloc_bulk(slub: Slub, zone: Zone, cache: int, gfp: int, count: int, out: NDArray[np.int64]) -> int:
     """`count` objects into out[0:count] (kmem_cache_alloc_bulk); returns count, or 0 with nothing taken.
 
     The objects are those that single allocations would give; if one fails, all are given back. Budget spent

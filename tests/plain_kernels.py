@@ -15,9 +15,7 @@ def plain_kernels(*names: str) -> SimpleNamespace:
         del sys.modules[name]
     try:
         with mock.patch.object(numba.core.config, "DISABLE_JIT", 1):
-            modules: dict[str, ModuleType] = {
-                name: importlib.import_module(f"kernels.{name}") for name in names
-            }
+            modules: dict[str, ModuleType] = {name: importlib.import_module(f"kernels.{name}") for name in names}
     finally:
         for name in [name for name in sys.modules if name.split(".")[0] == "kernels"]:
             del sys.modules[name]

@@ -60,12 +60,8 @@ def test_one_boot_alone_is_printed_and_not_stored(capsys: pytest.CaptureFixture[
     assert not (tmp_path / "results").exists()
 
 
-def test_a_failed_boot_is_told_in_words(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        stand_in, "chance", lambda text: 0.5 if "32" in text or text.startswith("3355") else 0.0
-    )
+def test_a_failed_boot_is_told_in_words(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stand_in, "chance", lambda text: 0.5 if "32" in text or text.startswith("3355") else 0.0)
     run_cli(["run", "small.toml", "--variant", "maple-naive", "--boot", "3"])
     assert (
         "failed: contiguous mapping of order 7 for process 43 (run-parts) 0.003 s after the first exec, "
@@ -129,9 +125,7 @@ def test_another_experiment_in_the_folder_is_refused_with_both_sides(
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["report"], ["list"]])
-def test_help_fits_a_terminal_and_shows_examples(
-    command: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_help_fits_a_terminal_and_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([*command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100

@@ -41,8 +41,11 @@ def test_boot_17_alone_is_boot_17_of_the_run(whole: Result, capsys: pytest.Captu
 
 
 def test_a_boot_draws_the_same_recording_under_every_variant_and_size(whole: Result) -> None:
-    draws = {tuple(map(tuple, whole.outcomes_of(task).select("recording", "pre_init").rows())) for task in whole.tasks
-             if whole.outcomes_of(task).height}
+    draws = {
+        tuple(map(tuple, whole.outcomes_of(task).select("recording", "pre_init").rows()))
+        for task in whole.tasks
+        if whole.outcomes_of(task).height
+    }
     assert len(draws) == 1
 
 

@@ -270,9 +270,7 @@ def test_the_subset_covers_every_layout_mode_and_operation():
     with gzip.open(SUBSET, "rt") as lines:
         vectors = [json.loads(line) for line in lines]
     assert {(vector["layout"], vector["flags"] & 3, vector["gp"]) for vector in vectors} == {
-        (layout, *mode)
-        for layout in (32, 64)
-        for mode in ((0, "op"), (2, "each"), (1, "op"), (3, "each"), (3, "op"))
+        (layout, *mode) for layout in (32, 64) for mode in ((0, "op"), (2, "each"), (1, "op"), (3, "each"), (3, "op"))
     }
     operations = {operation[0] for vector in vectors for operation in vector["ops"]}
     assert operations == {

@@ -27,9 +27,7 @@ def parse(text: str) -> experiment.Experiment:
 
 
 class TestSizes:
-    @pytest.mark.parametrize(
-        ("text", "size"), [("8K", 8192), ("32M", 32 << 20), ("1G", 1 << 30), (" 28 M ", 28 << 20)]
-    )
+    @pytest.mark.parametrize(("text", "size"), [("8K", 8192), ("32M", 32 << 20), ("1G", 1 << 30), (" 28 M ", 28 << 20)])
     def test_units_are_powers_of_1024(self, text: str, size: int) -> None:
         assert units.parse_size(text) == size
 
@@ -203,12 +201,8 @@ BAD_EDITS = [
 
 
 class TestBadInput:
-    @pytest.mark.parametrize(
-        ("old", "new", "key", "words"), BAD_EDITS, ids=[edit[1][:40] for edit in BAD_EDITS]
-    )
-    def test_names_file_and_key_and_says_what_is_valid(
-        self, old: str, new: str, key: str, words: str
-    ) -> None:
+    @pytest.mark.parametrize(("old", "new", "key", "words"), BAD_EDITS, ids=[edit[1][:40] for edit in BAD_EDITS])
+    def test_names_file_and_key_and_says_what_is_valid(self, old: str, new: str, key: str, words: str) -> None:
         assert old in MAIL
         with pytest.raises(UserError) as caught:
             experiment.parse(MAIL.replace(old, new, 1), "my.toml")
@@ -233,9 +227,7 @@ class TestBadInput:
             parse(text)
 
     def test_an_unknown_experiment_is_answered_with_the_shipped_ones(self) -> None:
-        with pytest.raises(
-            UserError, match=r"did you mean 'mail-2022'\?[\s\S]*shipped experiment: mail-2022"
-        ):
+        with pytest.raises(UserError, match=r"did you mean 'mail-2022'\?[\s\S]*shipped experiment: mail-2022"):
             experiment.load("mail-2023")
 
     def test_folders_and_binary_files_are_refused(self, tmp_path: Path) -> None:
@@ -278,10 +270,7 @@ class TestTaskId:
 
     def test_ids_are_stable_from_version_to_version(self) -> None:
         """A change here orphans every stored result: raise MODEL_VERSION, and say so in the changelog."""
-        assert (
-            parse(SMALL).tasks("d")[0].id
-            == "ae1526d70ad6a49ed912a0e5b319996b06a37be8df225be6128064e631995d2f"
-        )
+        assert parse(SMALL).tasks("d")[0].id == "ae1526d70ad6a49ed912a0e5b319996b06a37be8df225be6128064e631995d2f"
 
 
 class TestSelection:
@@ -299,8 +288,6 @@ class TestSelection:
             ([], ["33"], r"--ram: '33' has no unit"),
         ],
     )
-    def test_what_is_not_there_is_answered_with_what_is(
-        self, names: list[str], sizes: list[str], words: str
-    ) -> None:
+    def test_what_is_not_there_is_answered_with_what_is(self, names: list[str], sizes: list[str], words: str) -> None:
         with pytest.raises(UserError, match=words):
             experiment.select(parse(SMALL).tasks("d"), names, sizes)

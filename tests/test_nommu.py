@@ -51,9 +51,7 @@ LINUX_6_1 = MAIL_BOTH._replace(
     error_paths=policy_c.ERROR_PATHS_FIXED,
     maple_rcu=policy_c.MAPLE_RCU_ON,
 )
-LINUX_6_6 = LINUX_6_1._replace(
-    mmap_prealloc=policy_c.MMAP_PREALLOC_LATE_RANGED, split=policy_c.SPLIT_STORE_NEW
-)
+LINUX_6_6 = LINUX_6_1._replace(mmap_prealloc=policy_c.MMAP_PREALLOC_LATE_RANGED, split=policy_c.SPLIT_STORE_NEW)
 VARIANTS = {
     "pre-maple": PRE_MAPLE,
     "maple-naive": NAIVE,
@@ -329,9 +327,7 @@ def test_the_measured_image_is_one_mapping_of_113_pages_of_order_7(variant):
     machine = Machine(VARIANTS[variant])
     words, address = steps(
         machine,
-        lambda: machine.call(
-            plain.binfmt_flat.load_flat_file, 0, *IMAGE, plain.binfmt_flat.FLAT_FLAG_GZIP, 3
-        ),
+        lambda: machine.call(plain.binfmt_flat.load_flat_file, 0, *IMAGE, plain.binfmt_flat.FLAT_FLAG_GZIP, 3),
     )
     assert "+P113/7" in words
     assert words.count("P") == 1
@@ -380,9 +376,7 @@ def test_the_surplus_is_trimmed_if_it_reaches_trim_pages(trim, kept):
 @pytest.mark.parametrize(("variant", "from_leftovers"), [("maple-naive", True), ("tail-free", False)])
 def test_the_node_after_the_pages_takes_a_leftover_page_only_when_freed_to_the_head(variant, from_leftovers):
     machine = Machine(VARIANTS[variant])
-    page_c.alloc_pages(
-        machine.zone, 0xCC0, 0
-    )  # with the slab pages of region and VMA: one single page stays free
+    page_c.alloc_pages(machine.zone, 0xCC0, 0)  # with the slab pages of region and VMA: one single page stays free
     start = nommu_c.address_to_pfn(machine.nommu, machine.mmap(113))
     page = slub_c.object_pfn(machine.slub, M, 0)
     assert (start + 113 <= page < start + 128) == from_leftovers

@@ -162,9 +162,7 @@ class TestPlot:
             assert one["marker"] != other["marker"]
 
     @pytest.mark.parametrize(("variants", "sizes"), [(1, 1), (1, 30), (9, 2), (12, 3)])
-    def test_any_number_of_variants_and_sizes_can_be_drawn(
-        self, variants: int, sizes: int, tmp_path: Path
-    ) -> None:
+    def test_any_number_of_variants_and_sizes_can_be_drawn(self, variants: int, sizes: int, tmp_path: Path) -> None:
         rows = [
             {
                 "variant": f"v{number}",
@@ -178,8 +176,6 @@ class TestPlot:
             for size in range(sizes)
         ]
         summary = pl.DataFrame(rows)
-        figure = plot.draw(
-            summary, [[f"v{number}"] for number in range(variants)], "t", plot.note(summary, 0, 0.95)
-        )
+        figure = plot.draw(summary, [[f"v{number}"] for number in range(variants)], "t", plot.note(summary, 0, 0.95))
         for path in plot.save(figure, tmp_path / "x"):
             assert path.stat().st_size > 1000

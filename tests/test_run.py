@@ -76,9 +76,7 @@ class TestSameOutcomes:
         alone = stand_in.simulate(task, "C", 17, 1)
         assert result.outcomes_of(task).row(17) == tuple(alone[0].item())
 
-    def test_variants_that_differ_in_name_only_are_simulated_once(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_variants_that_differ_in_name_only_are_simulated_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         text = SMALL.replace('"mail-both"', '"again"') + '[variants.again]\nbased_on = "tail-free"\n'
         simulated: list[int] = []
 
@@ -101,9 +99,7 @@ class TestResume:
         again = mcsim.run(small(), workers=1)
         assert same(result, again)
         after = {path: path.stat().st_mtime_ns for path in again.path.rglob("*.parquet")}
-        assert {
-            path: time for path, time in after.items() if before.get(path) == time
-        }.keys() == before.keys() - {lost}
+        assert {path: time for path, time in after.items() if before.get(path) == time}.keys() == before.keys() - {lost}
 
     def test_a_finished_run_does_nothing_and_needs_no_kernel(self, monkeypatch: pytest.MonkeyPatch) -> None:
         mcsim.run(small())
@@ -258,9 +254,7 @@ class TestDamage:
         result, path = self.chunk()
         for content in (path.read_bytes()[:200], b""):
             path.write_bytes(content)
-            with pytest.raises(
-                UserError, match=r"is damaged[\s\S]*delete this file and run the same command again"
-            ):
+            with pytest.raises(UserError, match=r"is damaged[\s\S]*delete this file and run the same command again"):
                 result.outcomes_of(result.tasks[0])
 
     def test_a_chunk_of_another_task_is_noticed(self) -> None:

@@ -29,9 +29,7 @@ class TestIntervals:
         low, high = interval(4, 5, method="wilson")
         z, p, n = 1.959963984540054, 0.8, 5
         centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-        assert (low, high) == pytest.approx(
-            ((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n))
-        )
+        assert (low, high) == pytest.approx(((centre - half) / (1 + z * z / n), (centre + half) / (1 + z * z / n)))
 
     @pytest.mark.parametrize("method", ["exact", "wilson"])
     def test_no_failure_gives_an_upper_bound_and_all_failures_a_lower_one(self, method: str) -> None:

@@ -87,9 +87,7 @@ def check_node(maple, layout, inner, node, low, high, depth, ranges):
             else:
                 assert offset == 0 or slots[offset - 1], "two NULLs side by side"
         else:
-            child, height = check_node(
-                maple, layout, inner, slots[offset], start, pivots[offset], depth + 1, ranges
-            )
+            child, height = check_node(maple, layout, inner, slots[offset], start, pivots[offset], depth + 1, ranges)
             nodes += child
             heights.add(height)
             if kind == ARANGE:

@@ -48,9 +48,7 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
     from mcsim.errors import UserError
 
     try:
-        cli.main(
-            args=None if arguments is None else list(arguments), prog_name="mcsim", standalone_mode=False
-        )
+        cli.main(args=None if arguments is None else list(arguments), prog_name="mcsim", standalone_mode=False)
     except UserError as error:
         click.echo(f"mcsim: {error}", err=True)
         return EXIT_USER_ERROR

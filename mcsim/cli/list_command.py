@@ -32,6 +32,4 @@ def list_command() -> None:
 
 
 def _entry(name: str, words: str) -> str:
-    return (
-        textwrap.fill(words, 100, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18) or f"  {name}"
-    )
+    return textwrap.fill(words, 100, initial_indent=f"  {name:<16}", subsequent_indent=" " * 18) or f"  {name}"

@@ -15,17 +15,13 @@ if TYPE_CHECKING:
     pass
 
 
-def print_boot(
-    experiment: Experiment, variants: Sequence[str], ram: Sequence[str], boot: int, verbose: bool
-) -> None:
+def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[str], boot: int, verbose: bool) -> None:
     """Simulate boot `boot` of each selected cell and print what became of it."""
     from mcsim.run import engine, kernel
     from mcsim.run.progress import PlainLines
 
     if not 0 <= boot < MAX_BOOTS:
-        raise UserError(
-            f"{boot} is out of range", key="--boot", valid=f"a whole number from 0 to {MAX_BOOTS - 1}"
-        )
+        raise UserError(f"{boot} is out of range", key="--boot", valid=f"a whole number from 0 to {MAX_BOOTS - 1}")
     workload = kernel.load_workload(experiment.workload)
     tasks = select(experiment.tasks(workload.digest), variants, ram)
     engine.warm_up(tasks[0], experiment.workload, PlainLines(sys.stderr))

@@ -7,13 +7,9 @@ from pathlib import Path
 import click
 
 
-@click.command(
-    epilog="The files are made anew from the stored boots; the table also goes to the standard output."
-)
+@click.command(epilog="The files are made anew from the stored boots; the table also goes to the standard output.")
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option(
-    "--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of the intervals."
-)
+@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of the intervals.")
 def report(result: Path, level: float) -> None:
     """Print the table of RESULT (a folder that `mcsim run` made) and write table, report and plots into it.
 

@@ -8,14 +8,10 @@ from typing import Any
 import click
 
 
-@click.command(
-    epilog="A size is written 32M; several cells: repeat --variant and --ram, or --ram '30M..33M step 1M'."
-)
+@click.command(epilog="A size is written 32M; several cells: repeat --variant and --ram, or --ram '30M..33M step 1M'.")
 @click.argument("experiment")
 @click.option("--boots", type=int, metavar="N", help="Boots per cell, instead of the number in the file.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Result folder [default: results/NAME]."
-)
+@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Result folder [default: results/NAME].")
 @click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
 @click.option(
     "--backend",
@@ -27,9 +23,7 @@ import click
 @click.option("--variant", "variants", multiple=True, metavar="V", help="Only this variant (repeatable).")
 @click.option("--ram", multiple=True, metavar="R", help="Only this RAM size (repeatable).")
 @click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
-@click.option(
-    "--boot", type=int, metavar="K", help="Simulate boot K alone and print its outcome; nothing is stored."
-)
+@click.option("--boot", type=int, metavar="K", help="Simulate boot K alone and print its outcome; nothing is stored.")
 @click.option("-v", "--verbose", is_flag=True, help="Print details.")
 def run(
     experiment: str,

@@ -94,9 +94,7 @@ FIELDS = (
     "left",
     "ret",
 )
-ALLOC, FREE, RCU_CB, LIVE, PEAK, HEIGHT_FIELD, NODES, SHAPE, CONTENT, NRANGES, ASK, LEFT, RET = range(
-    len(FIELDS)
-)
+ALLOC, FREE, RCU_CB, LIVE, PEAK, HEIGHT_FIELD, NODES, SHAPE, CONTENT, NRANGES, ASK, LEFT, RET = range(len(FIELDS))
 
 NODE_ROWS = 16384
 PAGES = 2048
@@ -198,9 +196,7 @@ def count_entries(maple: Maple, mas: int) -> int:
 
 
 @kernel
-def run_operation(
-    maple: Maple, slub: Slub, zone: Zone, op: NDArray[np.int64], row: NDArray[np.int64]
-) -> None:
+def run_operation(maple: Maple, slub: Slub, zone: Zone, op: NDArray[np.int64], row: NDArray[np.int64]) -> None:
     """Do one encoded operation; ask, left and ret go into the row."""
     code = op[0]
     tree = op[1]

@@ -53,9 +53,7 @@ class WorkloadSource(Section):
     recordings: str | None = Field(
         default=None, description="the name of a shipped set of recordings (`mcsim list` prints them)"
     )
-    file: str | None = Field(
-        default=None, description="path of a workload file, relative to the experiment file"
-    )
+    file: str | None = Field(default=None, description="path of a workload file, relative to the experiment file")
 
 
 class Timing(Section):
@@ -77,9 +75,7 @@ class Timing(Section):
         default=0,
         description="0 (no artificial delay) or 2 (at each exec: the delays and sleeps of noisy recordings)",
     )
-    tick_phase: Literal["uniform"] = Field(
-        default="uniform", description="'uniform' (over the 10 ms of the clock)"
-    )
+    tick_phase: Literal["uniform"] = Field(default="uniform", description="'uniform' (over the 10 ms of the clock)")
 
 
 class ExperimentFile(Section):
@@ -175,9 +171,7 @@ class Experiment:
         return cls(
             name=document["name"],
             title=document["title"],
-            variants=tuple(
-                Variant(name, texts[name], Policies(**policies[name])) for name in document["order"]
-            ),
+            variants=tuple(Variant(name, texts[name], Policies(**policies[name])) for name in document["order"]),
             ram=tuple(document["ram"]),
             machine=Machine.model_construct(**document["machine"]),
             workload=document["workload"],
@@ -221,9 +215,7 @@ def select(tasks: Sequence[Task], variant_names: Iterable[str] = (), ram: Iterab
             key="--ram",
             valid=", ".join(map(format_size, known_sizes)),
         )
-    return [
-        task for task in tasks if (not names or task.variant in names) and (not sizes or task.ram in sizes)
-    ]
+    return [task for task in tasks if (not names or task.variant in names) and (not sizes or task.ram in sizes)]
 
 
 def _option_sizes(text: str) -> tuple[int, ...]:
@@ -263,9 +255,7 @@ def load(experiment: str | Path) -> Experiment:
     except UnicodeDecodeError as error:
         raise UserError(f"is not UTF-8 text (byte {error.start})", file=path, valid="a TOML file") from None
     except OSError as error:
-        raise UserError(
-            f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file"
-        ) from None
+        raise UserError(f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file") from None
     return parse(text, path)
 
 

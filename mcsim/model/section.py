@@ -55,14 +55,10 @@ def _what(detail: ErrorDetails) -> str:
         case "missing":
             return "is missing"
         case "literal_error":
-            allowed = [
-                word.strip("' ") for word in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")
-            ]
+            allowed = [word.strip("' ") for word in str(detail["ctx"]["expected"]).replace(" or ", ",").split(",")]
             hint = did_you_mean(value, allowed) if isinstance(value, str) else ""
             return f"{shown} is not known{hint}"
-        case (
-            "string_type" | "int_type" | "float_type" | "bool_type" | "list_type" | "dict_type" | "model_type"
-        ):
+        case "string_type" | "int_type" | "float_type" | "bool_type" | "list_type" | "dict_type" | "model_type":
             wanted = {"string": "a text in quotes", "int": "a whole number", "float": "a number"}.get(
                 detail["type"].split("_")[0], "a table"
             )

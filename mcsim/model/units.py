@@ -57,9 +57,7 @@ def _range(piece: object) -> range:
     if last < first:
         raise UserError(f"the range {piece!r} runs downwards", valid="the smaller size first")
     if (last - first) % step:
-        raise UserError(
-            f"the range {piece!r} does not end on a step", valid="(last - first) a multiple of the step"
-        )
+        raise UserError(f"the range {piece!r} does not end on a step", valid="(last - first) a multiple of the step")
     if (last - first) // step >= MAX_SIZES:
         raise UserError(f"the range {piece!r} has too many sizes", valid=f"at most {MAX_SIZES} sizes")
     return range(first, last + 1, step)

@@ -44,9 +44,7 @@ class Policies(Section):
         description="'as-mailed', 'leak-split' (6.1.0), 'leak-mmap' (6.1.0 to 6.2-rc4) or 'fixed' "
         "(7f31cced5724, 80be727ec872)"
     )
-    maple_rcu: Literal["off", "on"] = Field(
-        description="'off' (2022 and 6.1.0) or 'on' (6.1.y since April 2023)"
-    )
+    maple_rcu: Literal["off", "on"] = Field(description="'off' (2022 and 6.1.0) or 'on' (6.1.y since April 2023)")
     trim_pages: int = Field(
         ge=0,
         le=1 << 20,
@@ -56,9 +54,7 @@ class Policies(Section):
     def for_kernels(self) -> kernel.Policy:
         """The same as the int64 record that the kernels take."""
         values = self.model_dump()
-        return kernel.Policy(
-            **{name: _CODES.get(name, {}).get(value, value) for name, value in values.items()}
-        )
+        return kernel.Policy(**{name: _CODES.get(name, {}).get(value, value) for name, value in values.items()})
 
 
 _CODES: Mapping[str, Mapping[str, int]] = {
@@ -172,17 +168,13 @@ def _resolve_one(
         raise UserError("is missing", key=f"{key}.based_on", valid=", ".join(names))
     if base_name not in names:
         hint = did_you_mean(str(base_name), names)
-        raise UserError(
-            f"{base_name!r} is not a variant{hint}", key=f"{key}.based_on", valid=", ".join(names)
-        )
+        raise UserError(f"{base_name!r} is not a variant{hint}", key=f"{key}.based_on", valid=", ".join(names))
     if base_name in (*parents, name):
         raise UserError("variants are based on each other in a circle", key=f"{key}.based_on")
     base = _resolve_one(base_name, own, known, (*parents, name))
     description = table.pop("description", f"{base_name} with own changes")
     if not (isinstance(description, str) and description.isprintable()):
-        raise UserError(
-            f"{description!r} is not one line of text", key=f"{key}.description", valid="a text in quotes"
-        )
+        raise UserError(f"{description!r} is not one line of text", key=f"{key}.description", valid="a text in quotes")
     unknown = [each for each in table if each not in Policies.model_fields]
     if unknown:
         keys = ["based_on", "description", *Policies.model_fields]
@@ -192,9 +184,7 @@ def _resolve_one(
         policies = Policies(**{**base.policies.model_dump(), **table})
     except ValidationError as error:
         raise user_error(error, Policies, ("variants", name)) from None
-    if policies.vma_index == "rbtree" and (
-        policies.mmap_prealloc != "none-nowait" or policies.maple_rcu == "on"
-    ):
+    if policies.vma_index == "rbtree" and (policies.mmap_prealloc != "none-nowait" or policies.maple_rcu == "on"):
         raise UserError(
             "vma_index = 'rbtree' has no tree nodes to preallocate or to free by RCU",
             key=key,

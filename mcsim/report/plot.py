@@ -39,9 +39,7 @@ def draw(summary: pl.DataFrame, groups: Sequence[Sequence[str]], title: str, not
     upper, lower = parts
     upper.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     _overlay(upper.subplots(), summary, groups, sizes)
-    panels = lower.subplots(
-        rows, min(PANELS_IN_A_ROW, len(variants)), sharex=True, sharey=True, squeeze=False
-    )
+    panels = lower.subplots(rows, min(PANELS_IN_A_ROW, len(variants)), sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat[len(variants) :]:
         panel.set_visible(False)
     for panel, name in zip(panels.flat, variants, strict=False):

@@ -65,9 +65,7 @@ def matrix(summary: pl.DataFrame) -> list[str]:
         block = names[start : start + MATRIX_COLUMNS]
         lines += [f"  [{start + number}] {name}" for number, name in enumerate(block, 1)]
         lines.append("   RAM" + "".join(f"{f'[{start + number}]':>8}" for number in range(1, len(block) + 1)))
-        lines += [
-            f"{size:>6}" + "".join(f"{_cell(cells.get((name, size))):>8}" for name in block) for size in sizes
-        ]
+        lines += [f"{size:>6}" + "".join(f"{_cell(cells.get((name, size))):>8}" for name in block) for size in sizes]
         lines.append("")
     return lines[:-1]
 
@@ -103,11 +101,7 @@ def mail_table(summary: pl.DataFrame, level: float) -> list[str]:
 
 def same_boots(result: Result) -> list[str]:
     """Sentences about variants that fail in exactly the same boots at every RAM size."""
-    return [
-        f"{', '.join(group)} fail in exactly the same boots."
-        for group in equal_groups(result)
-        if len(group) > 1
-    ]
+    return [f"{', '.join(group)} fail in exactly the same boots." for group in equal_groups(result) if len(group) > 1]
 
 
 def equal_groups(result: Result) -> list[list[str]]:
@@ -189,11 +183,7 @@ def _by_variant(summary: pl.DataFrame, result: Result) -> pl.DataFrame:
     """Rows variant by variant, in the order of the experiment."""
     order = {each.name: number for number, each in enumerate(result.experiment.variants)}
     numbers = [order[name] for name in summary["variant"]]
-    return (
-        summary.with_columns(order=_series(numbers))
-        .sort("order", "ram_bytes", maintain_order=True)
-        .drop("order")
-    )
+    return summary.with_columns(order=_series(numbers)).sort("order", "ram_bytes", maintain_order=True).drop("order")
 
 
 def _series(values: list[int]) -> pl.Series:

@@ -21,14 +21,10 @@ def write(result: Result, level: float = 0.95) -> list[Path]:
         (folder / "table.txt").write_text(text.page(result, level), encoding="utf-8")
         summary.write_csv(folder / "table.csv")
         (folder / "report.md").write_text(markdown(result, level), encoding="utf-8")
-        figure = plot.draw(
-            summary, text.equal_groups(result), title, plot.note(summary, result.experiment.seed, level)
-        )
+        figure = plot.draw(summary, text.equal_groups(result), title, plot.note(summary, result.experiment.seed, level))
         pictures = plot.save(figure, folder / "p_oom")
     except OSError as error:
-        raise UserError(
-            f"cannot be written: {error.strerror}", file=folder, valid="a writable folder"
-        ) from None
+        raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
     return [folder / "table.txt", folder / "table.csv", folder / "report.md", *pictures]
 
 

@@ -177,9 +177,7 @@ def workers_or_all(workers: int | None) -> int:
     if workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if workers < 1:
-        raise UserError(
-            f"{workers} is not a number of workers", key="--workers", valid="a whole number from 1"
-        )
+        raise UserError(f"{workers} is not a number of workers", key="--workers", valid="a whole number from 1")
     return workers
 
 

@@ -97,9 +97,7 @@ class PlainLines:
             self._shown = now
             rate = self._done / (now - self._started)
             left = duration((self._total - self._done) / rate)
-            self.say(
-                f"{self._done:,} of {self._total:,} boots, {rate:,.0f} a second, {left} left, at {label}"
-            )
+            self.say(f"{self._done:,} of {self._total:,} boots, {rate:,.0f} a second, {left} left, at {label}")
 
 
 class Bar:

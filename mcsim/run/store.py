@@ -73,9 +73,7 @@ class Store:
             self._check(identity)
             return True
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise UserError(
-                "exists and is not a result folder", file=self.path, valid="a new or an empty folder"
-            )
+            raise UserError("exists and is not a result folder", file=self.path, valid="a new or an empty folder")
         document = {
             "experiment": experiment.document(),
             "tasks": {task.id: task.definition() for task in tasks},
