@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kernels.binfmt_flat import load_flat_file
 from kernels.compile import kernel
 from kernels.gfp import GFP_MOVABLE
-from kernels.maple_tree import RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
+from kernels.maple_tree import PREALLOC_TOPUP, RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
 from kernels.memblock import PAGES_PER_MB, free_initmem, m68k_reserved, memblock_free_all, memmap_pages
 from kernels.nommu import (
     FAILED_CLASS,
@@ -41,7 +41,7 @@ from kernels.page_alloc import (
     kswapd,
     make_zone,
 )
-from kernels.policy import Policy
+from kernels.policy import MMAP_PREALLOC_MAILED, Policy
 from kernels.program import (
     FLAGS,
     IMAGE_BSS,
@@ -304,6 +304,8 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
 def place_boot(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, phase: int) -> bool:
     """Place a whole boot, pre-init phase and stream. True if it reaches its login prompt; else see Boot.result."""
     reset_boot(boot)
+    # In 2022 a store on preallocated nodes could still ask for more (GFP_NOWAIT); 6.1 forbids it.
+    boot.maple.scalar[PREALLOC_TOPUP] = 1 if policy.mmap_prealloc <= MMAP_PREALLOC_MAILED else 0
     if not run_pre_init(boot, program, phase):
         return False
     first_lane = np.int64(program.recording[recording, RECORDING_LANE])

@@ -4,7 +4,6 @@ A vector file holds one JSON object a line (gzip or plain): how the zone is made
 answer, if asked for with a digest (CRC-32) of every free list in order.
 """
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -58,7 +57,7 @@ from kernels.page_alloc import (
     zone_set_pageset_high_and_batch,
     zone_watermark_ok,
 )
-from mcsim.conform.report import Conformity, Mismatch
+from mcsim.conform.report import Conformity, Mismatch, check_lines
 from mcsim.errors import UserError
 
 OPERATIONS = ("a", "f", "x", "y", "s", "p", "w", "k", "W", "P", "S", "R", "D", "o", "n", "b", "d")
@@ -371,16 +370,4 @@ def check_buddy_line(line: str) -> Conformity:
 
 def check_buddy_file(path: str | Path) -> Conformity:
     """Compare every line of a vector file (`.gz` or plain). Raises UserError naming the file and the line."""
-    path = Path(path)
-    found = Conformity()
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    found += check_buddy_line(line)
-                except UserError as error:
-                    raise error.at(file=f"{path}:{number}") from error
-    except OSError as error:
-        raise UserError(error.strerror or str(error), file=path) from error
-    return found
+    return check_lines(path, check_buddy_line)

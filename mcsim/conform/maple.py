@@ -4,7 +4,6 @@ A vector is one line of a maple_*.jsonl.gz file: a sequence of operations on som
 the kernel's code had taken from and given to the node cache, and the shape and content of the tree.
 """
 
-import gzip
 import json
 from functools import cache
 from pathlib import Path
@@ -59,7 +58,7 @@ from kernels.memblock import memblock_free_all
 from kernels.page_alloc import Zone, make_zone, reset_zone
 from kernels.slub import MAPLE_NODE, Slub, make_slub, reset_slub
 from mcsim.conform.buddy import CRC32_TABLE, crc32_byte, crc32_number
-from mcsim.conform.report import Conformity, Mismatch
+from mcsim.conform.report import Conformity, Mismatch, check_lines
 from mcsim.errors import UserError
 
 OPERATIONS = ("st", "er", "ps", "pr", "np", "s2", "pd", "pf", "sf", "ld", "fn", "wk", "ds", "ex", "gp")
@@ -420,16 +419,4 @@ def check_maple_line(line: str) -> Conformity:
 
 def check_maple_file(path: str | Path) -> Conformity:
     """Compare every line of a vector file (`.gz` or plain). Raises UserError naming the file and the line."""
-    path = Path(path)
-    found = Conformity()
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    found += check_maple_line(line)
-                except UserError as error:
-                    raise error.at(file=f"{path}:{number}") from error
-    except OSError as error:
-        raise UserError(error.strerror or str(error), file=path) from error
-    return found
+    return check_lines(path, check_maple_line)

@@ -1,7 +1,12 @@
 """What a comparison with kernel-made vectors found."""
 
+import gzip
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+from mcsim.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,20 @@ class Conformity:
     def passed(self) -> bool:
         """True if something was compared and nothing differs."""
         return self.sequences > 0 and not self.mismatches
+
+
+def check_lines(path: str | Path, check_line: Callable[[str], Conformity]) -> Conformity:
+    """Compare every line of a vector file (`.gz` or plain). Raises UserError naming the file and the line."""
+    path = Path(path)
+    found = Conformity()
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    found += check_line(line)
+                except UserError as error:
+                    raise error.at(file=f"{path}:{number}") from error
+    except OSError as error:
+        raise UserError(error.strerror or str(error), file=path) from error
+    return found

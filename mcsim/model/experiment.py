@@ -361,7 +361,7 @@ def _workload(source: WorkloadSource, path: Path) -> str:
     if source.recordings is not None:
         return source.recordings
     assert source.file is not None
-    file = path.parent / source.file
+    file = (path.parent / source.file).absolute()  # worker processes may run in another folder
     if not file.exists():
         valid = "path of a file (.toml, .npz) or of a folder of programs, relative to the experiment file"
         raise UserError(f"no such file: {file}", key="workload.file", valid=valid)

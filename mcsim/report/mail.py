@@ -8,6 +8,9 @@ an estimate by word of mouth; its interval is what 10 boots would give.
 
 from typing import NamedTuple
 
+from mcsim.model.experiment import Experiment
+from mcsim.workload import shipped_workloads
+
 SOURCE = "Liam Howlett, linux-mm, 1 June 2022"
 USERLAND = "another userland (buildroot-2022.02.1, qemu 7.0): never pooled with ours"
 BOOTING = (
@@ -15,6 +18,11 @@ BOOTING = (
     "128M",
 )  # "With 128MB the kernel boots. With 64MB it also boots." (maple tree, one boot each)
 RAM = "32M"  # qemu's default size for the board at the time
+
+
+def belongs_beside(experiment: Experiment) -> bool:
+    """Whether the experiment boots what was recorded on the mail's board, and not a workload of the user's own."""
+    return experiment.workload in shipped_workloads()
 
 
 class MailFigure(NamedTuple):

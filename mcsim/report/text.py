@@ -173,9 +173,10 @@ def page(result: Result, level: float = 0.95) -> str:
         ["P(OOM) in per cent", "", *matrix(summary)],
         [*same_boots(result), f"Failures: {classes(summary)}."],
         ["", *_wrapped(method(summary, level))],
-        ["The mail's figures: " + mail.SOURCE, mail.USERLAND, "", *mail_table(summary, level)],
-        _wrapped(provenance(result)),
     ]
+    if mail.belongs_beside(result.experiment):
+        parts.append(["The mail's figures: " + mail.SOURCE, mail.USERLAND, "", *mail_table(summary, level)])
+    parts.append(_wrapped(provenance(result)))
     return "\n\n".join("\n".join(_wrapped(part)).strip("\n") for part in parts) + "\n"
 
 

@@ -28,6 +28,23 @@ def write(result: Result, level: float = 0.95) -> list[Path]:
     return [folder / "table.txt", folder / "table.csv", folder / "report.md", *pictures]
 
 
+def _mail(level: float) -> list[str]:
+    return [
+        "## The mail's own figures",
+        "",
+        f"{mail.SOURCE}; {mail.USERLAND}.",
+        "",
+        f"| stands for | mail | exact {text.percent(level)} interval | in the mail |",
+        "|---|---|---|---|",
+        *(
+            f"| {each.variant} | {each.failures}/{each.boots} "
+            f"| {text.bounds(*interval(each.failures, each.boots, level))} | {each.words} |"
+            for each in mail.FIGURES
+        ),
+        "",
+    ]
+
+
 def markdown(result: Result, level: float = 0.95) -> str:
     """The report as Markdown."""
     summary = result.summary(level)
@@ -44,18 +61,7 @@ def markdown(result: Result, level: float = 0.95) -> str:
         f"- Failures: {text.classes(summary)}.",
         *(f"- {line}" for line in text.method(summary, level)),
         "",
-        "## The mail's own figures",
-        "",
-        f"{mail.SOURCE}; {mail.USERLAND}.",
-        "",
-        f"| stands for | mail | exact {text.percent(level)} interval | in the mail |",
-        "|---|---|---|---|",
-        *(
-            f"| {each.variant} | {each.failures}/{each.boots} "
-            f"| {text.bounds(*interval(each.failures, each.boots, level))} | {each.words} |"
-            for each in mail.FIGURES
-        ),
-        "",
+        *(_mail(level) if mail.belongs_beside(experiment) else []),
         "## Variants",
         "",
         *(f"- `{each.name}`: {_plain(each.description)}" for each in experiment.variants),

@@ -132,7 +132,9 @@ def _fan_out(
     size = ChunkSize()
     # Looked up here, so that a test that replaces the kernel call replaces it in worker processes, too.
     simulate = kernel.simulate
-    jobs = (delayed(work)(chunk, source, store.path, simulate) for chunk in _chunks(gaps, size))
+    # Absolute: a worker process may have been started in another folder.
+    folder = store.path.absolute()
+    jobs = (delayed(work)(chunk, source, folder, simulate) for chunk in _chunks(gaps, size))
     parallel = Parallel(
         n_jobs=workers,
         backend="threading" if backend == "threads" else "loky",
