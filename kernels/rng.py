@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from kernels.compile import inlined_kernel, kernel
 
-RNG_VERSION = "philox4x32-10/1"
-
 # Purposes: what a number decides.
 PURPOSE_RECORDING = 1  # which recording's user phase
 PURPOSE_PRE_INIT = 2  # which recording's pre-init phase
