@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mcsim.errors import UserError
 from mcsim.model.experiment import MAX_BOOTS, Experiment, Task, select
-
-if TYPE_CHECKING:
-    pass
 
 
 def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[str], boot: int, verbose: bool) -> None:

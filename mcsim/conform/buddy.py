@@ -4,7 +4,6 @@ A vector file holds one JSON object a line (gzip or plain): how the zone is made
 answer, if asked for with a digest (CRC-32) of every free list in order.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ from kernels.page_alloc import (
     zone_set_pageset_high_and_batch,
     zone_watermark_ok,
 )
-from mcsim.conform.report import Conformity, Mismatch, check_lines
+from mcsim.conform.report import Conformity, Mismatch, check_line, check_lines
 from mcsim.errors import UserError
 
 OPERATIONS = ("a", "f", "x", "y", "s", "p", "w", "k", "W", "P", "S", "R", "D", "o", "n", "b", "d")
@@ -361,11 +360,7 @@ def check_buddy_vector(vector: dict[str, Any]) -> Conformity:
 
 def check_buddy_line(line: str) -> Conformity:
     """Compare one line of a vector file. Raises UserError if it is no buddy vector."""
-    try:
-        vector = json.loads(line)
-        return check_buddy_vector(vector)
-    except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
-        raise UserError(f"not a buddy vector: {error!r}") from error
+    return check_line(line, "buddy", check_buddy_vector)
 
 
 def check_buddy_file(path: str | Path) -> Conformity:

@@ -4,7 +4,6 @@ A vector is one line of a maple_*.jsonl.gz file: a sequence of operations on som
 the kernel's code had taken from and given to the node cache, and the shape and content of the tree.
 """
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,8 +57,7 @@ from kernels.memblock import memblock_free_all
 from kernels.page_alloc import Zone, make_zone, reset_zone
 from kernels.slub import MAPLE_NODE, Slub, make_slub, reset_slub
 from mcsim.conform.buddy import CRC32_TABLE, crc32_byte, crc32_number
-from mcsim.conform.report import Conformity, Mismatch, check_lines
-from mcsim.errors import UserError
+from mcsim.conform.report import Conformity, Mismatch, check_line, check_lines
 
 OPERATIONS = ("st", "er", "ps", "pr", "np", "s2", "pd", "pf", "sf", "ld", "fn", "wk", "ds", "ex", "gp")
 ST, ER, PS, PR, NP, S2, PD, PF, SF, LD, FN, WK, DS, EX, GP = range(len(OPERATIONS))
@@ -410,11 +408,7 @@ def compare_end(bench: Bench, vector: dict[str, Any]) -> list[Mismatch]:
 
 def check_maple_line(line: str) -> Conformity:
     """Compare one line of a vector file. Raises UserError if it is no maple tree vector."""
-    try:
-        vector = json.loads(line)
-        return check_maple_vector(vector)
-    except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
-        raise UserError(f"not a maple tree vector: {error!r}") from error
+    return check_line(line, "maple tree", check_maple_vector)
 
 
 def check_maple_file(path: str | Path) -> Conformity:

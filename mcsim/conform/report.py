@@ -1,6 +1,7 @@
 """What a comparison with kernel-made vectors found."""
 
 import gzip
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,14 @@ class Conformity:
     def passed(self) -> bool:
         """True if something was compared and nothing differs."""
         return self.sequences > 0 and not self.mismatches
+
+
+def check_line(line: str, kind: str, check_vector: Callable[[Any], Conformity]) -> Conformity:
+    """Compare one line of a vector file. Raises UserError if it is no vector of this kind."""
+    try:
+        return check_vector(json.loads(line))
+    except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
+        raise UserError(f"not a {kind} vector: {error!r}") from error
 
 
 def check_lines(path: str | Path, check_line: Callable[[str], Conformity]) -> Conformity:

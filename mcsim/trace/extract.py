@@ -6,6 +6,7 @@ back.
 """
 
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -281,7 +282,7 @@ class _UserPhase:
     def extract_into(self, program: RecordedProgram) -> None:
         columns = self.recording.columns
         types, pids, irqs = columns["type"], columns["pid"], columns["irq"]
-        handlers = {
+        handlers: dict[int, Callable[[_Lane, int], None]] = {
             Record.ALLOC: self._alloc,
             Record.PALLOC: self._bulk_alloc,
             Record.FREE: self._free,
@@ -296,7 +297,7 @@ class _UserPhase:
             Record.WAKENEW: self._wake_new,
             Record.VFORK: self._vfork,
             Record.WAIT4: self._wait4,
-            Record.EXIT: self._exit,
+            Record.EXIT: self._enter_kernel,
             Record.EXITP: self._exit_phase,
             Record.SWITCH: self._switch,
             Record.WAKE: self._wake,
@@ -327,7 +328,7 @@ class _UserPhase:
                 self.pages.is_free(i)
                 series = (series[0] + 1, series[1] - 1)
                 continue
-            handler = handlers.get(Record(kind)) if kind in Record._value2member_map_ else None
+            handler = handlers.get(kind)
             if handler is not None:
                 handler(lane, i)
         self._finish(program)
@@ -473,9 +474,6 @@ class _UserPhase:
             return 0
         value = int(columns["b"][rows[position]])
         return value if value in self.user_pids else 0
-
-    def _exit(self, lane: _Lane, i: int) -> None:
-        self._enter_kernel(lane, i)
 
     def _exit_phase(self, lane: _Lane, i: int) -> None:
         order, pid = int(self.recording.columns["order"][i]), int(self.recording.columns["pfn"][i])

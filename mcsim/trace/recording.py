@@ -32,16 +32,13 @@ class Record(IntEnum):
     ALLOC = 8
     FREE = 10
     FUNREF = 11
-    CORE = 14
     ZONE = 18
     MMAP_B = 21
     MMAP_E = 22
     EXITMM_B = 25
-    EXITMM_E = 26
     FPS = 27
     MPRIV = 29
     SLAB = 34
-    SLABNAME = 36
     COMM = 37
     FORK = 38
     EXIT = 39
@@ -56,7 +53,6 @@ class Record(IntEnum):
     NSLEEP = 67
     STIMEO = 68
     PIPE = 69
-    RCU = 70
     TICK = 72
     EXEC = 76
     EXECRET = 78
