@@ -301,25 +301,26 @@ def kmem_cache_free_bulk(slub: Slub, zone: Zone, cache: int, count: int, objects
     """Give back objects[0:count] (kmem_cache_free_bulk); the array is reordered.
 
     build_detached_freelist: from the end of the array, objects of one slab are collected into one list, until
-    three foreign ones were met, and put back at once. The next allocation gets the one nearest the start.
+    three foreign ones were met, and put back at once. slab_free_freelist_hook then turns that list round, so
+    that the next allocation gets the one nearest the end, as after single frees.
     """
     per_slab = slub.geometry[cache, OBJECTS_PER_SLAB]
     left = count
     while left > 0:
         position = left - 1
-        tail = int(objects[position])
-        head = tail
-        row = tail // per_slab
+        head = int(objects[position])
+        tail = head
+        row = head // per_slab
         same = position
         taken = 1
         lookahead = 3
-        log_event(slub, EVENT_OBJECT_FREE, cache, tail, 0)
+        log_event(slub, EVENT_OBJECT_FREE, cache, head, 0)
         while position > 0:
             position -= 1
             obj = int(objects[position])
             if obj // per_slab == row:
-                slub.next_object[cache, obj] = head
-                head = obj
+                slub.next_object[cache, tail] = obj
+                tail = obj
                 taken += 1
                 same -= 1
                 objects[position] = objects[same]

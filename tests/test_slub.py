@@ -163,10 +163,10 @@ def test_a_failing_bulk_call_keeps_nothing(slub):
     assert kmem_cache_alloc_bulk(slub, zone, MAPLE_NODE, GFP_KERNEL, 64, out) == 64
 
 
-def test_after_a_bulk_free_the_objects_come_out_in_array_order(slub, zone):
+def test_after_a_bulk_free_the_last_of_the_array_is_handed_out_first(slub, zone):
     out = np.array(take(slub, zone, 10), np.int64)
     kmem_cache_free_bulk(slub, zone, MAPLE_NODE, 10, out)
-    assert take(slub, zone, 10) == list(range(10))
+    assert take(slub, zone, 10) == list(reversed(range(10)))
 
 
 def test_the_budget_lets_so_many_objects_through(slub, zone):

@@ -74,7 +74,7 @@ class TwinCache:
                     foreign += 1
             # the kernel swaps a taken object with the last one that stays
             rest = remove_by_swaps(rest, slab, len(rest) - position)
-            self.free(slab, *same)
+            self.free(slab, *reversed(same))
 
     def alloc_bulk(self, count):
         taken = []
