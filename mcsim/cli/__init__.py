@@ -7,6 +7,7 @@ import click
 
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
+from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
 
@@ -29,6 +30,7 @@ def cli() -> None:
       mcsim run mail-2022                    all of its boots; the same command again continues
       mcsim report results/mail-2022         table and plots of what is there
       mcsim list                             experiments, variants and workloads that come along
+      mcsim replay boots/*.npz               our allocators against page-exact recordings of real boots
     """
 
 
@@ -36,19 +38,22 @@ cli.add_command(run)
 cli.add_command(report)
 cli.add_command(list_command)
 cli.add_command(import_command)
+cli.add_command(replay)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 2 bad input, 130 interrupted."""
+    """Run the command and exit: 0 done, 1 something that was checked differs, 2 bad input, 130 interrupted."""
     sys.exit(run_cli(arguments))
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code."""
+    """Run the command; return the exit code: 0, or what a command has given to `click.Context.exit`."""
     from mcsim.errors import UserError
 
+    code = 0
     try:
-        cli.main(args=None if arguments is None else list(arguments), prog_name="mcsim", standalone_mode=False)
+        words = None if arguments is None else list(arguments)
+        code = cli.main(args=words, prog_name="mcsim", standalone_mode=False) or 0
     except UserError as error:
         click.echo(f"mcsim: {error}", err=True)
         return EXIT_USER_ERROR
@@ -61,4 +66,4 @@ def run_cli(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         click.echo("interrupted", err=True)
         return EXIT_INTERRUPTED
-    return 0
+    return code

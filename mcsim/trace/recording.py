@@ -5,8 +5,10 @@ The format is that of docs/recordings.md: one entry a record in program order, a
 
 import csv
 import hashlib
+import io
 import re
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,24 +22,33 @@ from mcsim.errors import UserError
 COUNTS_PER_TICK = 13021  # the PIT reloads with 13020 and counts down to 0
 NS_PER_COUNT = 768
 COLUMNS = ("type", "order", "mt", "flags", "pfn", "pid", "irq", "jiffies", "pit", "a", "b", "c", "d")
+HEADER_WORDS = 32
+HEADER_MAGIC = 0x54524C47
 NAME = re.compile(r"(?P<environment>[A-Z]+)_(?P<variant>\w+?)_(?P<ram>\d+)MB_j(?P<jitter>\d)_(?P<letter>\w)")
+
+Columns = Mapping[str, NDArray[np.integer]]  # by the names of COLUMNS, all of one length
 
 
 class Record(IntEnum):
-    """Record types that the extractor reads."""
+    """Record types that are read here."""
 
+    BFREE = 1
     BALLOC = 2
     PALLOC = 5
     PFREE = 6
     ALLOC = 8
     FREE = 10
     FUNREF = 11
+    CORE = 14
+    KSWAPD = 16
     ZONE = 18
     MMAP_B = 21
     MMAP_E = 22
     EXITMM_B = 25
     FPS = 27
     MPRIV = 29
+    MA_ALLOC = 30
+    MA_FREE = 31
     SLAB = 34
     COMM = 37
     FORK = 38
@@ -74,14 +85,13 @@ class Recording:
     sha256: str
     base_pfn: int
     page_size: int
-    columns: Mapping[str, NDArray[np.integer]]
+    columns: Columns
     time: NDArray[np.int64]
     symbols: Mapping[int, str]
 
     def text(self, index: int) -> str:
         """The 16 characters that a record carries in its columns a..d."""
-        words = b"".join(int(self.columns[c][index]).to_bytes(4, "big") for c in "abcd")
-        return words.replace(b"\0", b"").decode("latin-1")
+        return text_of(self.columns, index)
 
     def symbol(self, column: str, index: int) -> str:
         """The kernel function of the code address in a column of a record; empty if it is not known."""
@@ -91,6 +101,12 @@ class Recording:
     def has_scheduler_records(self) -> bool:
         """Whether switches and wake-ups were recorded too: only then can lanes be extracted."""
         return bool(np.any(self.columns["type"] == Record.SWITCH))
+
+
+def text_of(columns: Columns, index: int) -> str:
+    """The 16 characters that a record carries in its columns a..d."""
+    words = b"".join(int(columns[c][index]).to_bytes(4, "big") for c in "abcd")
+    return words.replace(b"\0", b"").decode("latin-1")
 
 
 def read_recording(path: Path, symbols: Path | None = None) -> Recording:
@@ -105,31 +121,55 @@ def read_recording(path: Path, symbols: Path | None = None) -> Recording:
             file=path,
             valid="ENVIRONMENT_VARIANT_RAMMB_jJITTER_LETTER.npz, for example C_V0_64MB_j0_a.npz",
         )
-    try:
-        content = path.read_bytes()
-        with np.load(path) as archive:
-            missing = [c for c in (*COLUMNS, "header") if c not in archive.files]
-            columns = {c: archive[c] for c in (*COLUMNS, "header") if c not in missing}
-    except FileNotFoundError:
-        raise UserError("no such file", file=path) from None
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"not a recording: {error}", file=path, valid="a NumPy archive (.npz)") from None
-    if missing:
-        raise UserError(f"columns are missing: {', '.join(missing)}", file=path, valid=", ".join(COLUMNS))
-    header = columns.pop("header")
+    columns, header, sha256 = read_columns(path)
     return Recording(
         name=path.stem,
         environment=match["environment"],
         variant=match["variant"],
         ram_mb=int(match["ram"]),
         jitter=int(match["jitter"]),
-        sha256=hashlib.sha256(content).hexdigest(),
+        sha256=sha256,
         base_pfn=int(header[14]),
         page_size=int(header[10]),
         columns=columns,
         time=_time(columns["jiffies"], columns["pit"]),
         symbols=_read_symbols(symbols or path.parent / f"symbols_{match['environment']}.csv"),
     )
+
+
+def read_columns(path: Path) -> tuple[Columns, NDArray[np.integer], str]:
+    """The columns of a recording's file, all of one length, its header, and the file's SHA-256.
+
+    Raises UserError where the file is missing or is no recording.
+    """
+    wanted = (*COLUMNS, "header")
+    try:
+        content = path.read_bytes()
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise UserError("not a recording", file=path, valid="a NumPy archive (.npz)")
+        with np.load(io.BytesIO(content)) as archive:
+            missing = [name for name in wanted if name not in archive.files]
+            arrays = {name: archive[name] for name in wanted if name not in missing}
+    except FileNotFoundError:
+        raise UserError("no such file", file=path) from None
+    except (OSError, EOFError, ValueError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise UserError(f"not a recording: {error}", file=path, valid="a NumPy archive (.npz)") from None
+    if missing:
+        raise UserError(f"columns are missing: {', '.join(missing)}", file=path, valid=", ".join(wanted))
+    header = arrays.pop("header")
+    shapes = {array.shape for array in arrays.values()}
+    whole = all(np.issubdtype(array.dtype, np.integer) for array in (header, *arrays.values()))
+    if not whole or len(shapes) != 1 or len(shapes.pop()) != 1 or header.shape != (HEADER_WORDS,):
+        raise UserError(
+            "not a recording: its columns do not fit together",
+            file=path,
+            valid=f"columns of integers, all of one length, and a header of {HEADER_WORDS}",
+        )
+    if int(header[0]) != HEADER_MAGIC:
+        raise UserError(
+            f"not a recording: its header begins with {int(header[0]):#x}", file=path, valid=hex(HEADER_MAGIC)
+        )
+    return arrays, header, hashlib.sha256(content).hexdigest()
 
 
 def _time(jiffies: NDArray[np.integer], pit: NDArray[np.integer]) -> NDArray[np.int64]:
