@@ -191,6 +191,7 @@ def free_a_node_twice(columns):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (set_header(3, 5), "5 records were lost"),
         (set_header(10, 4096), "pages of 4096 bytes"),
         (set_header(9, 12345), "12345 bytes of RAM"),
         (set_header(9, 32 << 20), "is about a block"),

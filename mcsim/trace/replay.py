@@ -207,7 +207,9 @@ def read_events(path: Path) -> RecordedEvents:
     """The page-level events of a recording. Raises UserError if it is none, or of another kind of machine."""
     columns, header, _ = read_columns(path)
     words = [int(word) for word in header]
-    ram, page_size, max_order, pageblock_order, base = words[9], words[10], words[11], words[12], words[14]
+    dropped, ram, page_size, max_order, pageblock_order, base = words[3], *words[9:13], words[14]
+    if dropped:
+        raise UserError(f"{dropped} records were lost while it was recorded", file=path, valid="a complete recording")
     if (page_size, max_order, pageblock_order) != (PAGE_SIZE, MAX_ORDER, PAGEBLOCK_ORDER):
         raise UserError(
             f"recorded with pages of {page_size} bytes, MAX_ORDER {max_order}, pageblock_order {pageblock_order}",
