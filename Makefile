@@ -3,7 +3,13 @@
 #   make run     the 2022 experiment, into results/mail-2022 (ARGS="--boots 200" for a quick look)
 #   make test    all tests                    (ARGS="-k store" for some of them)
 #   make lint    ruff and mypy
-#   make readme  the table and the picture of the README, from results/mail-2022 (after make run)
+#
+# What the pages in docs/ and the README show, made again:
+#   make readme           table and picture of the README (runs what make run has not run yet)
+#   make fidelity         docs/fidelity.md    (VECTORS="..." RECORDINGS="..." for more than is in tests/data)
+#   make validation       docs/validation.md and results/predictions/N.csv
+#   make results          docs/results/
+#
 #   make lock    choose the newest versions and write requirements.lock
 #   make clean   remove .venv, caches and builds; results stay
 
@@ -11,7 +17,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds lint format readme wheel lock clean
+.PHONY: run test test-bounds lint format readme fidelity validation results wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -34,6 +40,22 @@ format: .venv/.installed
 
 readme: run
 	$(BIN)/python docs/update_readme.py
+
+VECTORS ?= tests/data/*.jsonl.gz
+RECORDINGS ?= tests/data/recordings/*.npz
+
+fidelity: .venv/.installed
+	$(BIN)/python docs/update_fidelity.py "$(wildcard $(VECTORS))" "$(wildcard $(RECORDINGS))"
+
+# Exit code 1 of mcsim says that a threshold was missed: the page shows it.
+validation: .venv/.installed
+	$(BIN)/mcsim validate --predict N
+	$(BIN)/mcsim validate || [ $$? -eq 1 ]
+	$(BIN)/mcsim validate --counterfactual || [ $$? -eq 1 ]
+	$(BIN)/python docs/update_validation.py
+
+results: .venv/.installed
+	$(BIN)/python docs/results/non_monotonic.py
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation

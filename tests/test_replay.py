@@ -7,11 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from kernels import program as flat
+from kernels.memblock import m68k_reserved
+from kernels.page_alloc import FPI_TO_TAIL
+from kernels.replay import EVENT_ALLOC, EVENT_FREE, FLAGS, KIND
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.trace.recording import Record
-from mcsim.trace.replay import PAGE_SIZE, read_events, replay
+from mcsim.trace.replay import PAGE_SIZE, read_events, replay, run
+from mcsim.workload.program import RecordedProgram
 
+SHIPPED = Path(__file__).parents[1] / "experiments" / "recordings" / "C"
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 WITHOUT_NETWORK = RECORDINGS / "N_V0_64MB_j0_a.npz"  # tree in RCU mode: nodes are freed one by one
 WITH_BOTH_FIXES = RECORDINGS / "C_M3_64MB_j2_c.npz"  # no RCU: nodes are freed in bulk; leftovers go to the tail
@@ -261,3 +267,38 @@ def test_all_recordings_come_out_again():
         found = replay(path)
         assert found.passed, f"{path}: {found.mismatches} differ, first {found.first}"
         assert found.recorded_free_counts is not None
+
+
+# -- the same requests on another machine --------------------------------------------------------------------------
+
+# Of the 21 recordings at 64 MB with network, how many fail before login in recorded order: an independent prototype.
+FAILURES_ELSEWHERE = {
+    "old tail": {30: 10, 31: 0, 32: 20, 33: 17, 34: 12, 35: 5},
+    "new tail": {30: 4, 31: 0, 32: 12, 33: 2, 34: 2, 35: 0},
+}
+
+
+def fails_elsewhere(path, ram_mb, fpi_flags):
+    """Whether a recorded page request before login fails at another RAM size, leftovers freed with these flags."""
+    program = RecordedProgram.read(SHIPPED / path.name)
+    login = program.record[program.op[:, flat.KIND] == flat.OP_LOGIN][0]
+    recorded = read_events(path)
+    before = recorded.record < login
+    event, record = recorded.event[before], recorded.record[before]
+    with np.load(path) as archive:
+        types, failed, irq = (archive[name] for name in ("type", "flags", "irq"))
+    inside = np.cumsum(((types == 12) & (failed == 0)).astype(int) - (types == 13))[record] > 0
+    event[inside & (irq[record] == 0) & (event[:, KIND] == EVENT_FREE), FLAGS] = fpi_flags
+    reserved = m68k_reserved(ram_mb)
+    elsewhere = recorded._replace(ram_mb=ram_mb, event=event, answer=recorded.answer[before], reserved=reserved)
+    answers = run(elsewhere, len(event), pages=8192)[1]
+    return bool((answers[event[:, KIND] == EVENT_ALLOC, 0] == -1).any())
+
+
+@pytest.mark.skipif(not (TRUTH / "truth").is_dir(), reason="the full set of recordings is not here")
+@pytest.mark.parametrize(("tail", "fpi_flags"), [("old tail", 0), ("new tail", FPI_TO_TAIL)])
+def test_recorded_requests_fail_at_other_ram_sizes_as_an_independent_model_has_it(tail, fpi_flags):
+    paths = sorted((TRUTH / "truth" / "recordings-sched").glob("C_*_64MB_*.npz"))
+    assert len(paths) == 21
+    found = {ram: sum(fails_elsewhere(path, ram, fpi_flags) for path in paths) for ram in FAILURES_ELSEWHERE[tail]}
+    assert found == FAILURES_ELSEWHERE[tail]

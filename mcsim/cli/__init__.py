@@ -10,6 +10,7 @@ from mcsim.cli.list_command import list_command
 from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
+from mcsim.cli.validate_command import validate
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -29,6 +30,7 @@ def cli() -> None:
       mcsim run mail-2022 --boots 200        a quick look at the shipped experiment
       mcsim run mail-2022                    all of its boots; the same command again continues
       mcsim report results/mail-2022         table and plots of what is there
+      mcsim validate                         predictions beside failure counts of real boots
       mcsim list                             experiments, variants and workloads that come along
       mcsim replay boots/*.npz               our allocators against page-exact recordings of real boots
     """
@@ -36,6 +38,7 @@ def cli() -> None:
 
 cli.add_command(run)
 cli.add_command(report)
+cli.add_command(validate)
 cli.add_command(list_command)
 cli.add_command(import_command)
 cli.add_command(replay)

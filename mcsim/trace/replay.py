@@ -35,9 +35,7 @@ from mcsim.trace.recording import Columns, Record, read_columns, text_of
 
 PAGE_SIZE = 8192
 MAPLE_NODE_SIZE = 256  # bytes
-OBJECTS_TAKEN_BEFORE = (
-    2  # from the first page of maple nodes, by something that was not recorded, before the first node
-)
+OBJECTS_TAKEN_BEFORE = 2  # of the first page of maple nodes, by something unrecorded, before the first node
 HAND_OVER = FPI_TO_TAIL | 4  # fpi flags of the frees by which memblock hands over: to the tail, no poisoning
 
 # Per kind of event: what happens, and the names of its answers.
@@ -132,12 +130,15 @@ def replay(path: Path) -> Replay:
     )
 
 
-def run(recorded: RecordedEvents, last: int) -> tuple[Zone, NDArray[np.int64]]:
-    """Replay the events before `last`: the zone that they leave, and the answers (int64[n, ANSWER_COLUMNS])."""
+def run(recorded: RecordedEvents, last: int, pages: int = 0) -> tuple[Zone, NDArray[np.int64]]:
+    """Replay the events before `last`: the zone that they leave, and the answers (int64[n, ANSWER_COLUMNS]).
+
+    The events may come from a boot with more RAM than `recorded` now says: then that had so many `pages`.
+    """
     zone = hand_over(recorded)
-    page = np.full(len(zone.order), kernel.PAGE_FREE, np.int32)
-    for first, pages in recorded.reserved:
-        page[first : first + pages] = kernel.PAGE_RESERVED
+    page = np.full(max(pages, len(zone.order)), kernel.PAGE_FREE, np.int32)
+    for first, count in recorded.reserved:
+        page[first : first + count] = kernel.PAGE_RESERVED
     answers = np.zeros_like(recorded.answer)
     kernel.replay_events(
         zone,

@@ -1,0 +1,167 @@
+"""`mcsim validate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mcsim.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from mcsim.validate.predict import Simulation
+
+EXIT_REFUTED = 1
+PREDICTED_VARIANTS = ("V0", "V1", "V2", "V3", "M0", "M3")
+PREDICTED_RAM_MB = (28, 29, 30, 31, 32)
+
+
+@click.command(
+    epilog="Exit code: 0 within the thresholds, 1 outside of them (adjusted p below 0.05 in a row that the model was "
+    "not fitted to; a threshold of --counterfactual missed), 2 bad input."
+)
+@click.argument("recordings", nargs=-1, metavar="[RECORDING]...")
+@click.option(
+    "--counts",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Failure counts of real boots (CSV: env,variant,ram_mb,jitter,boots,failures,use) [default: those that come "
+    "along].",
+)
+@click.option("--predict", "environment", metavar="ENV", help="Predict an environment without counts instead.")
+@click.option(
+    "--counterfactual", is_flag=True, help="Run recorded boots again instead: all that come along, or each RECORDING."
+)
+@click.option("--boots", type=int, metavar="N", help="Simulated boots per cell [default: 2000].")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results/validate"),
+    show_default=True,
+    metavar="DIR",
+    help="Folder of the simulated boots and of what is written.",
+)
+@click.option(
+    "--csv",
+    "table",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where --predict writes [default: results/predictions/ENV.csv].",
+)
+@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
+@click.option("--seed", type=int, metavar="S", help="Another seed of the simulated boots.")
+@click.option(
+    "--timing",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a key of the timing model, e.g. gap_sigma=0.3 (repeatable).",
+)
+@click.pass_context
+def validate(
+    context: click.Context,
+    recordings: tuple[str, ...],
+    counts: Path | None,
+    environment: str | None,
+    counterfactual: bool,
+    boots: int | None,
+    out: Path,
+    table: Path | None,
+    workers: int | None,
+    seed: int | None,
+    timing: tuple[str, ...],
+) -> None:
+    """Compare the model with real boots: predicted P(OOM) with failure counts.
+
+    The same command again continues an interrupted run, and uses the stored boots for other counts.
+
+    \b
+    Examples:
+      mcsim validate
+      mcsim validate --counts my-counts.csv --boots 4000
+      mcsim validate --predict N
+      mcsim validate --counterfactual C_V0_64MB_j0_a
+    """
+    if counterfactual + (environment is not None) + (counts is not None) > 1:
+        raise UserError("do not go together", key="--counts, --predict, --counterfactual", valid="one of them")
+    if recordings and not counterfactual:
+        raise UserError(f"{recordings[0]!r} is unexpected", key="RECORDING", valid="only with --counterfactual")
+    if table is not None and environment is None:
+        raise UserError("has nothing to write", key="--csv", valid="only with --predict")
+    if counterfactual:
+        passed = _counterfactual(recordings, out)
+    else:
+        from mcsim.validate.predict import BOOTS, SEED, Simulation
+
+        simulation = Simulation(
+            folder=out,
+            boots=BOOTS if boots is None else boots,
+            seed=SEED if seed is None else seed,
+            timing=timing,
+            workers=workers,
+        )
+        if environment is not None:
+            _predict(environment, table or Path("results") / "predictions" / f"{environment}.csv", simulation)
+            passed = True
+        else:
+            passed = _validate(counts, simulation)
+    if not passed:
+        context.exit(EXIT_REFUTED)
+
+
+def _validate(counts: Path | None, simulation: Simulation) -> bool:
+    """Rung 4: counts."""
+    from mcsim.run.progress import for_stderr
+    from mcsim.validate.report import page, write
+    from mcsim.validate.score import validate as compare
+
+    validation = compare(counts, simulation, for_stderr)
+    click.echo(page(validation), nl=False)
+    _say_written(*write(validation, simulation.folder))
+    return validation.passed
+
+
+def _predict(environment: str, table: Path, simulation: Simulation) -> None:
+    """Predictions of an environment that nobody has counted."""
+    from mcsim.run.kernel import kernel_hash, load_workload
+    from mcsim.run.progress import for_stderr
+    from mcsim.validate.counts import JITTERS, Place
+    from mcsim.validate.predict import predict
+    from mcsim.validate.report import prediction_frame, prediction_page, writing
+    from mcsim.workload import shipped_workloads
+
+    known = shipped_workloads()
+    if environment not in known:
+        what = f"{environment!r} is not an environment with a workload{did_you_mean(environment, known)}"
+        raise UserError(what, key="--predict", valid=", ".join(known))
+    places = [
+        Place(environment, variant, ram_mb, jitter)
+        for variant in PREDICTED_VARIANTS
+        for ram_mb in PREDICTED_RAM_MB
+        for jitter in JITTERS
+    ]
+    predictions = predict(places, simulation, for_stderr)
+    numbers = prediction_frame(predictions, kernel_hash(), load_workload(environment).digest)
+    with writing(table.parent):
+        numbers.write_csv(table)
+    click.echo(prediction_page(numbers), nl=False)
+    _say_written(table)
+
+
+def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
+    """Rung 3: recorded boots once more."""
+    from mcsim.validate.counterfactual import Bench, compare_order, programs, recorded_orders
+    from mcsim.validate.report import counterfactual_page, writing
+
+    benches = [Bench(program) for program in programs(recordings)]
+    text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))
+    path = folder / "counterfactual.txt"
+    with writing(folder):
+        path.write_text(text, encoding="utf-8")
+    click.echo(text, nl=False)
+    _say_written(path)
+    return passed
+
+
+def _say_written(*paths: Path) -> None:
+    click.echo("written: " + ", ".join(str(path) for path in paths), err=True)

@@ -1,0 +1,1 @@
+"""How well the model meets real boots: predictions against failure counts, and recorded boots run again."""

@@ -1,0 +1,208 @@
+"""Predicted P(OOM) of cells, with the uncertainty that finitely many recordings and simulated boots leave.
+
+A simulated boot draws one of R recorded user programs and, independently, one of S recorded pre-init phases. Real boots
+come from the wider population of which these are samples, so that a prediction has the error of two crossed samples
+besides its Monte Carlo error. It is described by draws of P, made in two steps:
+
+1. Bayesian bootstrap (D. B. Rubin, Annals of Statistics 9, 1981) with product weights for crossed random effects (A. B.
+   Owen, Annals of Applied Statistics 1, 2007; A. B. Owen, D. Eckles, Annals of Applied Statistics 6, 2012): Dirichlet
+   weights on the recordings, others on the pre-init phases; the weight of a boot is the product of the two, and P the
+   weighted share of boots that fail. The Dirichlet parameter is chosen so that the draws of a mean of n recordings are
+   as wide as its 95 % Student interval; with the usual 1 they would be too narrow by a third at n = 6. The draws hold
+   the Monte Carlo variance about three times (Owen 2007): that errs on the side of caution.
+2. Where no boot fails, or every boot, all of these draws are 0 or 1. So half a failing and half a booting boot are
+   added in the mean, each with the weight of a Gamma(1/2) variable: without failures P has Jeffreys' distribution
+   Beta(1/2, boots + 1/2), otherwise this changes next to nothing.
+
+All cells of an environment use the same draws, since they rest on the same recordings: sums and differences of cells
+are right, too. The generator is seeded: equal boots give equal numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+from scipy.stats import t as student
+
+from kernels.memblock import RAM_MB_VALID
+from mcsim.errors import UserError
+from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, parse
+from mcsim.run import engine, kernel
+from mcsim.run.store import Store
+from mcsim.validate.counts import Place
+from mcsim.validate.recorded_kernels import DEFINITIONS
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mcsim.run.progress import Progress
+
+DRAWS = 2000
+DRAWS_SEED = 20221123
+BOOTS = 2000  # per cell: the Monte Carlo error then is a third of what 21 recordings leave
+SEED = 20220601
+LEAST_PARAMETER = 0.1
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """P(OOM) of one cell. p: share of the simulated boots; draws: float64[DRAWS], each in (0, 1)."""
+
+    boots: int
+    failures: int
+    draws: NDArray[np.float64]
+
+    @property
+    def p(self) -> float:
+        """The share of simulated boots that fail."""
+        return self.failures / self.boots
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """The central interval of the draws."""
+        return interval(self.draws, level)
+
+
+def interval(draws: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """The central interval that holds `level` of the draws."""
+    low, high = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+class Weights:
+    """The random weights that all cells of an environment share.
+
+    recordings: float64[DRAWS, R], pre_init: float64[DRAWS, S], each row of sum 1. extra: float64[DRAWS, 2], what is
+    added to the failing and to the booting boots.
+    """
+
+    def __init__(self, recordings: int, pre_init: int, draws: int = DRAWS, seed: int = DRAWS_SEED) -> None:
+        """Weights for R recordings and S pre-init phases."""
+        generator = np.random.default_rng(seed)
+        self.recordings = _dirichlet(recordings, draws, generator)
+        self.pre_init = _dirichlet(pre_init, draws, generator)
+        self.extra = generator.gamma(0.5, size=(draws, 2))
+
+    def predict(
+        self, recording: NDArray[np.integer], pre_init: NDArray[np.integer], failed: NDArray[np.integer]
+    ) -> Prediction:
+        """The prediction from boots: the number of the recording and of the pre-init phase, and 0 or 1, of each."""
+        shape = self.recordings.shape[1], self.pre_init.shape[1]
+        place = np.ravel_multi_index((recording.astype(np.int64), pre_init.astype(np.int64)), shape)
+        boots = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
+        failing = np.bincount(place, weights=failed, minlength=shape[0] * shape[1]).reshape(shape)
+        total = ((self.recordings @ boots) * self.pre_init).sum(axis=1)
+        share = ((self.recordings @ failing) * self.pre_init).sum(axis=1) / total
+        count = len(failed)
+        draws = (count * share + self.extra[:, 0]) / (count + self.extra.sum(axis=1))
+        return Prediction(count, int(np.sum(failed)), draws)
+
+
+def _dirichlet(levels: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Weights of `levels` recordings. The variance of a weighted mean is that of the values / (levels * parameter + 1).
+
+    float64[draws, levels], each row of sum 1.
+    """
+    return generator.dirichlet(np.full(levels, _dirichlet_parameter(levels)), size=draws)
+
+
+def _dirichlet_parameter(levels: int) -> float:
+    if levels < 3:
+        return LEAST_PARAMETER  # two recordings say next to nothing about how they vary
+    widening = (student.ppf(0.975, levels - 1) / norm.ppf(0.975)) ** 2
+    return float(max(((levels - 1) / widening - 1) / levels, LEAST_PARAMETER))
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """How cells are simulated: result folders under `folder`, the first `boots` boots of each cell.
+
+    timing: lines KEY=VALUE (TOML) that replace defaults of `[timing]`. workers: None for one per processor.
+    """
+
+    folder: Path
+    boots: int = BOOTS
+    seed: int = SEED
+    timing: Sequence[str] = ()
+    workers: int | None = None
+
+
+def experiment(environment: str, jitter: int, simulation: Simulation) -> Experiment:
+    """All recorded kernels at all RAM sizes on the workload of an environment; cells of it are run as needed.
+
+    It covers more than any counts file, so that one result folder serves all of them.
+    """
+    tables = [
+        "\n".join([f"[variants.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in definition.items())])
+        for name, definition in DEFINITIONS.items()
+    ]
+    text = f"""# Written by `mcsim validate`: the kernels whose boots were recorded and counted.
+[experiment]
+name = "{environment}-jitter-{jitter}"
+title = "Boots of environment {environment} at noise setting {jitter}"
+variants = {json.dumps(list(DEFINITIONS))}
+ram = "{RAM_MB_VALID[0]}M..{RAM_MB_VALID[1]}M step 1M"
+boots = {BOOTS}
+
+[workload]
+recordings = {json.dumps(environment)}
+
+[timing]
+jitter = {jitter}
+{_lines(simulation.timing)}
+{_lines(tables)}"""
+    return parse(text, "--timing" if simulation.timing else f"validate {environment}").with_seed(simulation.seed)
+
+
+def _lines(parts: Iterable[str]) -> str:
+    return "".join(f"{part}\n" for part in parts)
+
+
+def predict(
+    places: Iterable[Place], simulation: Simulation, progress: Callable[[], Progress]
+) -> dict[Place, Prediction]:
+    """Simulate boots of each place and predict its P(OOM); each environment and noise setting is a run of its own.
+
+    Boots that the folders already hold are not simulated again, and more than asked for are not used.
+    """
+    if not 1 <= simulation.boots <= MAX_BOOTS:
+        raise UserError(f"{simulation.boots} is out of range", key="--boots", valid=BOOTS_SYNTAX)
+    wanted = sorted(set(places))
+    predictions: dict[Place, Prediction] = {}
+    for environment, jitter in sorted({(place.environment, place.jitter) for place in wanted}):
+        group = [place for place in wanted if (place.environment, place.jitter) == (environment, jitter)]
+        predictions |= _predict_group(environment, jitter, group, simulation, progress)
+    return predictions
+
+
+def _predict_group(
+    environment: str, jitter: int, places: Sequence[Place], simulation: Simulation, progress: Callable[[], Progress]
+) -> dict[Place, Prediction]:
+    loaded = experiment(environment, jitter, simulation)
+    store = Store(simulation.folder / loaded.name)
+    cells = {(place.variant, place.ram_mb): place for place in places}
+    tasks = engine.run(
+        loaded,
+        store,
+        lambda tasks: [task for task in tasks if (task.variant, task.ram >> 20) in cells],
+        boots=simulation.boots,
+        workers=engine.workers_or_all(simulation.workers),
+        backend="threads",
+        progress=progress(),
+    )
+    arrays = kernel.load_workload(environment).arrays
+    weights = Weights(len(arrays.recording), len(arrays.pre_init_range))
+    return {
+        cells[task.variant, task.ram >> 20]: _prediction(weights, store.read(task), simulation.boots) for task in tasks
+    }
+
+
+def _prediction(weights: Weights, outcomes: pl.DataFrame, boots: int) -> Prediction:
+    used = outcomes.head(boots)  # in the order of boots, none missing
+    return weights.predict(used["recording"].to_numpy(), used["pre_init"].to_numpy(), used["failed"].to_numpy())
