@@ -32,7 +32,7 @@ def cli() -> None:
       mcsim report results/mail-2022         table and plots of what is there
       mcsim validate                         predictions beside failure counts of real boots
       mcsim list                             experiments, variants and workloads that come along
-      mcsim replay boots/*.npz               our allocators against page-exact recordings of real boots
+      mcsim replay boots/*.npz               our allocators against recordings of real boots
     """
 
 

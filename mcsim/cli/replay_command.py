@@ -21,9 +21,10 @@ SHOWN_PAGES = 10  # of each free list
 def replay(recordings: tuple[Path, ...]) -> None:
     """Replay recorded boots, page by page, and compare.
 
-    All page requests are made again, from the hand-over of memory on. Equal must be: every page, where a freed page ends up (merged block, head or tail of which list), free pages after
-    each request, watermarks, and the address of every maple node. `memory` says whether the memory that was handed
-    over is what mcsim computes for this RAM size (rule) or another kernel's, taken from the recording (recorded).
+    All page requests are made again, from the hand-over of memory on. Equal must be: every page, where a freed page
+    ends up (merged block, head or tail of which list), free pages after each request, watermarks, and the address of
+    every maple node. `memory` says whether the memory that was handed over is what mcsim computes for this RAM size
+    (rule) or another kernel's, taken from the recording (recorded).
 
     \b
     Example:
