@@ -8,9 +8,8 @@ Rules that the whole file relies on: ranges are inclusive; equal neighbours are 
 NULLs always are; no node ends with a NULL except the rightmost; Linux compares
 mt_min_slots sometimes with a count and sometimes with the index of a node's last slot.
 
-Indices are int64. In the 32-bit layout they are themselves. In the 64-bit layout `index_of` maps them in
-order: below 2**62 - 1 nothing changes, the top 2**62 values end at 2**63 - 2 (so that no sum overflows), and
-the values between do not exist. Entries are positive int64 and stand for aligned pointers, 0 is NULL: an
+Indices are int64. In the 32-bit layout they are themselves; in the 64-bit layout the highest, ULONG_MAX, is
+2**63 - 2, so that no sum overflows. Entries are positive int64 and stand for aligned pointers, 0 is NULL: an
 entry at index 0 alone needs no node.
 """
 
@@ -150,7 +149,7 @@ def make_maple(layout: int = LAYOUT_32, nodes: int = 2048, trees: int = 64, stat
         index_max = 2**32 - 1
     elif layout == LAYOUT_64:
         slots, min_slots = (0, 16, 16, 10), (0, 6, 6, 4)
-        index_max = index_of(2**64 - 1, LAYOUT_64)
+        index_max = 2**63 - 2
     else:
         raise ValueError(f"layout is {layout}, not {LAYOUT_32} or {LAYOUT_64}")
     maple = Maple(
@@ -180,20 +179,6 @@ def reset_maple(maple: Maple) -> None:
     maple.state[:] = 0
     for tree in range(maple.tree.shape[0]):
         mt_init_flags(maple, tree, MT_FLAGS_ALLOC_RANGE)
-
-
-def index_of(value: int, layout: int) -> int:
-    """The int64 index that stands for `value` of an unsigned long. ValueError for one that has none."""
-    if 0 <= value < (2**62 - 1 if layout == LAYOUT_64 else 2**32):
-        return value
-    if layout == LAYOUT_64 and 2**64 - 2**62 <= value < 2**64:
-        return value - 2**63 - 1
-    raise ValueError(f"index {value} has no place in the {layout}-bit layout")
-
-
-def value_of(index: int, layout: int) -> int:
-    """The unsigned long that `index` stands for: the inverse of `index_of`."""
-    return index + 2**63 + 1 if layout == LAYOUT_64 and index >= 2**62 - 1 else index
 
 
 @kernel

@@ -50,7 +50,7 @@ ALLOC_WMARK_MIN = 0
 ALLOC_WMARK_LOW = 1
 ALLOC_WMARK_MASK = 3
 ALLOC_NO_WATERMARKS = 0x4
-ALLOC_OOM = 0x8  # the same bit as ALLOC_NO_WATERMARKS without an MMU
+ALLOC_OOM = 0x8  # without an MMU it is the bit ALLOC_NO_WATERMARKS: both are set here
 ALLOC_NON_BLOCK = 0x10
 ALLOC_MIN_RESERVE = 0x20
 ALLOC_HIGHATOMIC = 0x200
@@ -561,12 +561,18 @@ def rmqueue_pcplist(zone: Zone, order: int, migratetype: int, alloc_flags: int) 
 
 @kernel
 def rmqueue_buddy(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
-    """Take a block off the buddy lists, first off the HIGHATOMIC reserve if that is open; pfn or -1."""
+    """Take a block off the buddy lists; pfn or -1.
+
+    Requests with ALLOC_HIGHATOMIC look into the HIGHATOMIC reserve first; OOM victims and, since 281dd25c1a01 (6.1.y
+    too), any that may not wait look there last.
+    """
     pfn = -1
     if order > 0 and alloc_flags & ALLOC_HIGHATOMIC:
         pfn = __rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC)
     if pfn == -1:
         pfn = __rmqueue(zone, order, migratetype, alloc_flags)
+        if pfn == -1 and alloc_flags & (ALLOC_OOM | ALLOC_NON_BLOCK):
+            pfn = __rmqueue_smallest(zone, order, MIGRATE_HIGHATOMIC)
     if pfn != -1:
         zone.scalar[NR_FREE_PAGES] -= 1 << order
     return pfn
@@ -706,7 +712,10 @@ def __alloc_pages_slowpath(zone: Zone, gfp: int, order: int) -> int:
         drain_pages_zone(zone)
         pfn = get_page_from_freelist(zone, gfp, order, alloc_flags)
     if pfn == -1 and steps & SLOWPATH_NO_WATERMARKS:
-        pfn = get_page_from_freelist(zone, gfp, order, alloc_flags | ALLOC_NO_WATERMARKS)
+        alloc_flags |= ALLOC_NO_WATERMARKS
+        if not zone.scalar[MMU]:
+            alloc_flags |= ALLOC_OOM
+        pfn = get_page_from_freelist(zone, gfp, order, alloc_flags)
     return pfn
 
 

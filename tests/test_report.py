@@ -13,7 +13,7 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.report import mail, plot, text, write
 from mcsim.result import Result
-from mcsim.run import engine, kernel
+from mcsim.run import compiling, kernel
 from mcsim.stats.intervals import interval
 
 
@@ -25,7 +25,7 @@ def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def use_stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
     monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(engine, "_compiled_marker", lambda: None)
+    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(folder)
 
 

@@ -19,7 +19,7 @@ import mcsim
 from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.result import Result
-from mcsim.run import engine, kernel
+from mcsim.run import compiling, engine, kernel
 from mcsim.run.progress import PlainLines, duration
 from mcsim.run.store import Store, content_hash
 
@@ -39,7 +39,7 @@ recordings = "C"
 def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
     monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(engine, "_compiled_marker", lambda: None)
+    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(tmp_path)
 
 
@@ -148,13 +148,13 @@ class TestResume:
             sys.path.insert(0, {str(Path(stand_in.__file__).parent)!r})
             import stand_in
             from mcsim.cli import main
-            from mcsim.run import engine, kernel
+            from mcsim.run import compiling, engine, kernel
             def slow(task, source, first, count):
                 time.sleep(0.002 * count)
                 return stand_in.simulate(task, source, first, count)
             if __name__ == "__main__":
                 kernel.simulate, kernel.load_workload = slow, stand_in.load_workload
-                engine._compiled_marker = lambda: None
+                compiling.compiled_marker = lambda what: None
                 engine.CHUNK_SECONDS = 0.1
                 main(sys.argv[1:])
             """)

@@ -222,6 +222,8 @@ class TwinZone:
             page = self.take_smallest(order, 3)
         if page is None:
             page = self.take(order, kind)
+        if page is None and (non_block or (no_marks and not self.mmu)):
+            page = self.take_smallest(order, 3)
         room = self.highatomic < self.managed // 100 + 1024
         if page is not None and highatomic and room and self.type_of(page) != 3:
             self.highatomic += 1024

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from mcsim.cli.conform_command import conform
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
 from mcsim.cli.replay_command import replay
@@ -32,6 +33,7 @@ def cli() -> None:
       mcsim report results/mail-2022         table and plots of what is there
       mcsim validate                         predictions beside failure counts of real boots
       mcsim list                             experiments, variants and workloads that come along
+      mcsim conform golden/*.jsonl.gz        our allocators against vectors of the real kernel code
       mcsim replay boots/*.npz               our allocators against recordings of real boots
     """
 
@@ -41,6 +43,7 @@ cli.add_command(report)
 cli.add_command(validate)
 cli.add_command(list_command)
 cli.add_command(import_command)
+cli.add_command(conform)
 cli.add_command(replay)
 
 

@@ -1,66 +1,61 @@
-"""What a comparison with kernel-made vectors found."""
+"""What a comparison found, as text for a terminal or a mail."""
 
-import gzip
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from mcsim.errors import UserError
+from mcsim.conform.vectors import Conformity, Mismatch, shown
 
-
-@dataclass(frozen=True)
-class Mismatch:
-    """One answer that differs. `operation` counts from 1; 0 is the state before all of them, -1 after."""
-
-    sequence: str
-    operation: int
-    expected: Any
-    got: Any
+HEADINGS = ("sequences", "operations", "mismatches")
+NAMED_OPERATIONS = {0: "none yet: the state before the first", -1: "none: the state after the last"}
 
 
-@dataclass
-class Conformity:
-    """Counts of what was compared, and every difference."""
-
-    sequences: int = 0
-    operations: int = 0
-    mismatches: list[Mismatch] = field(default_factory=list)
-
-    def __iadd__(self, other: "Conformity") -> "Conformity":
-        """Add the counts and differences of another comparison."""
-        self.sequences += other.sequences
-        self.operations += other.operations
-        self.mismatches += other.mismatches
-        return self
-
-    @property
-    def passed(self) -> bool:
-        """True if something was compared and nothing differs."""
-        return self.sequences > 0 and not self.mismatches
+def labels(paths: Sequence[Path]) -> list[str]:
+    """The names of the files, or their paths where two files have the same name."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else [str(path) for path in paths]
 
 
-def check_line(line: str, kind: str, check_vector: Callable[[Any], Conformity]) -> Conformity:
-    """Compare one line of a vector file. Raises UserError if it is no vector of this kind."""
-    try:
-        return check_vector(json.loads(line))
-    except (json.JSONDecodeError, KeyError, TypeError, IndexError, ValueError) as error:
-        raise UserError(f"not a {kind} vector: {error!r}") from error
+def table(found: Sequence[tuple[str, Conformity]], complete: bool = True) -> str:
+    """One line per file, the sums, and a sentence that says whether all is well.
+
+    `complete` is false if not everything that was to be compared has been.
+    """
+    rows = [(label, one.sequences, one.operations, len(one.mismatches)) for label, one in found]
+    sums = [sum(column) for column in zip(*(row[1:] for row in rows), strict=True)]
+    files = f"{len(rows)} file{'s' if len(rows) > 1 else ''}"
+    width = max(len(text) for text in ("file", files, *(row[0] for row in rows)))
+    lines = ["  ".join([f"{'file':<{width}}", *HEADINGS])]
+    for label, *counts in [*rows, (files, *sums)]:
+        columns = [f"{count:>{len(heading)},}" for count, heading in zip(counts, HEADINGS, strict=True)]
+        lines.append("  ".join([f"{label:<{width}}", *columns]))
+    differ = sum(bool(one.mismatches) for _, one in found)
+    if differ:
+        verdict = f"{differ} of {files} differ{'s' if differ == 1 else ''}."
+    else:
+        verdict = "All match."
+    if not complete:
+        verdict = f"Ended early. So far: {verdict[0].lower()}{verdict[1:]}"
+    return "\n".join([*lines, "", verdict])
 
 
-def check_lines(path: str | Path, check_line: Callable[[str], Conformity]) -> Conformity:
-    """Compare every line of a vector file (`.gz` or plain). Raises UserError naming the file and the line."""
-    path = Path(path)
-    found = Conformity()
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as file:
-            for number, line in enumerate(file, 1):
-                try:
-                    found += check_line(line)
-                except UserError as error:
-                    raise error.at(file=f"{path}:{number}") from error
-    except OSError as error:
-        raise UserError(error.strerror or str(error), file=path) from error
-    return found
+def first_mismatch(label: str, found: Conformity) -> str:
+    """The first mismatch of a file: where, what was expected, what came."""
+    first = found.mismatches[0]
+    more = len(found.mismatches) - 1
+    names = [*first.expected]
+    width = max(len(name) for name in ("operation", *names))
+    lines = [
+        f"{label}: the first mismatch{f', {more:,} more follow' if more else ''}",
+        f"  {'sequence':<{width}}  {first.sequence}",
+        f"  {'operation':<{width}}  {operation(first)}",
+    ]
+    for name in names:
+        lines.append(f"  {name:<{width}}  expected {shown(first.expected[name])}, got {shown(first.got[name])}")
+    return "\n".join(lines)
+
+
+def operation(mismatch: Mismatch) -> str:
+    """The number of an operation and what it is."""
+    if mismatch.request is None:
+        return NAMED_OPERATIONS[mismatch.operation]
+    return f"{mismatch.operation}: {shown(mismatch.request)}"

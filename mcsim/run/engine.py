@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mcsim.errors import UserError
 from mcsim.model.experiment import MODEL_VERSION, RNG_VERSION, Experiment, Task
 from mcsim.run import kernel
+from mcsim.run.compiling import compiling
 from mcsim.run.progress import Progress
 from mcsim.run.store import Identity, Store
 
@@ -99,28 +100,8 @@ def run(
 
 def warm_up(task: Task, source: str, progress: Progress) -> None:
     """Compile the kernels, or load them from the cache, before the workers start."""
-    marker = _compiled_marker()
-    if marker is not None and not marker.exists():
-        progress.say("compiling kernels, once per version and machine; this takes a while ...")
-    started = time.monotonic()
-    kernel.simulate(task, source, 0, 1)
-    if marker is not None and not marker.exists():
-        progress.say(f"compiled in {time.monotonic() - started:.0f} s")
-        try:
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.touch()
-        except OSError:
-            pass
-
-
-def _compiled_marker() -> Path | None:
-    """A file beside the compiled kernels that is there once they all are; None where nothing is compiled."""
-    import numba
-
-    import kernels.compile  # noqa: F401  (sets the cache directory)
-
-    config: Any = numba.config  # its attributes are set at run time
-    return None if config.DISABLE_JIT else Path(config.CACHE_DIR) / f"complete-{kernel.kernel_hash()[:16]}"
+    with compiling("run", progress):
+        kernel.simulate(task, source, 0, 1)
 
 
 def _fan_out(

@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress(Protocol):
-    """Told by the engine how far it is; a context manager around the run."""
+    """Told how far a run is; a context manager around it."""
 
     def __enter__(self) -> Progress:
         """Begin."""
@@ -30,12 +30,12 @@ class Progress(Protocol):
         """Print one line of its own."""
         ...
 
-    def start(self, boots: int) -> None:
-        """`boots` boots are to be simulated."""
+    def start(self, total: int) -> None:
+        """So many units are to be done."""
         ...
 
-    def advance(self, boots: int, label: str) -> None:
-        """So many more are done, of the task with that label."""
+    def advance(self, units: int, label: str) -> None:
+        """So many more are done, of the task or file with that label."""
         ...
 
 
@@ -52,19 +52,20 @@ class Silent:
     def say(self, text: str) -> None:
         """Print nothing."""
 
-    def start(self, boots: int) -> None:
+    def start(self, total: int) -> None:
         """Show nothing."""
 
-    def advance(self, boots: int, label: str) -> None:
+    def advance(self, units: int, label: str) -> None:
         """Show nothing."""
 
 
 class PlainLines:
-    """One line every few seconds: boots done, rate, time left."""
+    """One line every few seconds: units done, rate, time left."""
 
-    def __init__(self, stream: TextIO, seconds: float = SECONDS_BETWEEN_LINES) -> None:
-        """Lines go to `stream`, at most one in so many seconds."""
+    def __init__(self, stream: TextIO, seconds: float = SECONDS_BETWEEN_LINES, unit: str = "boots") -> None:
+        """Lines go to `stream`, at most one in so many seconds; `unit` is what is counted, in the plural."""
         self._stream = stream
+        self._unit = unit
         self._seconds = seconds
         self._total = self._done = 0
         self._started = self._shown = 0.0
@@ -78,33 +79,33 @@ class PlainLines:
         if self._total and self._done:
             seconds = time.monotonic() - self._started
             rate = self._done / max(seconds, 1e-9)
-            self.say(f"{self._done:,} of {self._total:,} boots in {duration(seconds)}, {rate:,.0f} a second")
+            self.say(f"{self._done:,} of {self._total:,} {self._unit} in {duration(seconds)}, {rate:,.0f} a second")
 
     def say(self, text: str) -> None:
         """Print one line."""
         print(text, file=self._stream, flush=True)
 
-    def start(self, boots: int) -> None:
+    def start(self, total: int) -> None:
         """Begin to count."""
-        self._total = boots
+        self._total = total
         self._started = self._shown = time.monotonic()
 
-    def advance(self, boots: int, label: str) -> None:
+    def advance(self, units: int, label: str) -> None:
         """Count, and print if the last line is old enough."""
-        self._done += boots
+        self._done += units
         now = time.monotonic()
         if now - self._shown >= self._seconds and self._done < self._total:
             self._shown = now
             rate = self._done / (now - self._started)
             left = duration((self._total - self._done) / rate)
-            self.say(f"{self._done:,} of {self._total:,} boots, {rate:,.0f} a second, {left} left, at {label}")
+            self.say(f"{self._done:,} of {self._total:,} {self._unit}, {rate:,.0f} a second, {left} left, at {label}")
 
 
 class Bar:
-    """A bar of rich: boots done, rate, time left, and where the run is."""
+    """A bar of rich: units done, rate, time left, and where the run is."""
 
-    def __init__(self) -> None:
-        """A bar on stderr."""
+    def __init__(self, unit: str = "boots") -> None:
+        """A bar on stderr; `unit` is what is counted, in the plural."""
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as RichBar
@@ -112,7 +113,7 @@ class Bar:
         self._bar: RichBar = RichBar(
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
-            TextColumn("boots  {task.fields[rate]}/s  left"),
+            TextColumn(unit + "  {task.fields[rate]}/s  left"),
             TimeRemainingColumn(elapsed_when_finished=True),
             TextColumn("{task.description}", markup=False),
             console=Console(stderr=True),
@@ -133,22 +134,22 @@ class Bar:
         """Print one line above the bar."""
         self._bar.console.print(text, markup=False, highlight=False)
 
-    def start(self, boots: int) -> None:
+    def start(self, total: int) -> None:
         """Begin to count."""
         self._started = time.monotonic()
-        self._row = self._bar.add_task("", total=boots, rate="-")
+        self._row = self._bar.add_task("", total=total, rate="-")
 
-    def advance(self, boots: int, label: str) -> None:
+    def advance(self, units: int, label: str) -> None:
         """Count."""
         assert self._row is not None
         row = self._bar.tasks[self._row]
-        rate = (row.completed + boots) / max(time.monotonic() - self._started, 1e-9)
-        self._bar.update(self._row, advance=boots, description=label, rate=f"{rate:,.0f}")
+        rate = (row.completed + units) / max(time.monotonic() - self._started, 1e-9)
+        self._bar.update(self._row, advance=units, description=label, rate=f"{rate:,.0f}")
 
 
-def for_stderr() -> Progress:
-    """The bar if stderr is a terminal, else plain lines."""
-    return Bar() if sys.stderr.isatty() else PlainLines(sys.stderr)
+def for_stderr(unit: str = "boots") -> Progress:
+    """The bar if stderr is a terminal, else plain lines; `unit` is what is counted, in the plural."""
+    return Bar(unit) if sys.stderr.isatty() else PlainLines(sys.stderr, unit=unit)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,39 @@
+"""A word to the user while kernels are compiled for the first time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mcsim.run.progress import Progress
+
+
+@contextmanager
+def compiling(what: str, progress: Progress) -> Iterator[None]:
+    """Around the first call of the kernels called `what`: they are compiled, or loaded from the cache."""
+    marker = compiled_marker(what)
+    if marker is None or marker.exists():
+        yield
+        return
+    progress.say("compiling kernels, once per version and machine; this takes a while ...")
+    started = time.monotonic()
+    yield
+    progress.say(f"compiled in {time.monotonic() - started:.0f} s")
+    try:
+        marker.parent.mkdir(parents=True, exist_ok=True)
+        marker.touch()
+    except OSError:
+        pass
+
+
+def compiled_marker(what: str) -> Path | None:
+    """A file beside the compiled kernels that is there once they all are; None where nothing is compiled."""
+    import numba
+
+    from kernels.compile import source_hash  # sets the cache directory, too
+
+    config: Any = numba.config  # its attributes are set at run time
+    return None if config.DISABLE_JIT else Path(config.CACHE_DIR) / f"complete-{what}-{source_hash()[:16]}"
