@@ -2,6 +2,7 @@
 #
 #   make run     the 2022 experiment, into results/mail-2022 (ARGS="--boots 200" for a quick look)
 #   make test    all tests                    (ARGS="-k store" for some of them)
+#   make test-bounds, test-plain   tests with every index checked; some of them without the compiler
 #   make lint    ruff and mypy
 #
 # What the pages in docs/ and the README show, made again:
@@ -17,7 +18,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds lint format readme fidelity validation results wheel lock clean
+.PHONY: run test test-bounds test-plain lint format readme fidelity validation results wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -29,6 +30,10 @@ test: .venv/.installed
 test-bounds: .venv/.installed
 	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest $(ARGS)
 
+# What the compiler makes of a kernel is what its Python says: the quick ones of these tests once more without it.
+test-plain: .venv/.installed
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m compact $(ARGS)
+
 lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -39,23 +44,24 @@ format: .venv/.installed
 	$(BIN)/ruff format
 
 readme: run
-	$(BIN)/python docs/update_readme.py
+	$(BIN)/python -m docs.update_readme
 
 VECTORS ?= tests/data/*.jsonl.gz
 RECORDINGS ?= tests/data/recordings/*.npz
 
 fidelity: .venv/.installed
-	$(BIN)/python docs/update_fidelity.py "$(wildcard $(VECTORS))" "$(wildcard $(RECORDINGS))"
+	$(BIN)/python -m docs.update_fidelity "$(wildcard $(VECTORS))" "$(wildcard $(RECORDINGS))"
 
 # Exit code 1 of mcsim says that a threshold was missed: the page shows it.
 validation: .venv/.installed
 	$(BIN)/mcsim validate --predict N
 	$(BIN)/mcsim validate || [ $$? -eq 1 ]
 	$(BIN)/mcsim validate --counterfactual || [ $$? -eq 1 ]
-	$(BIN)/python docs/update_validation.py
+	$(BIN)/python -m docs.update_validation
 
 results: .venv/.installed
-	$(BIN)/python docs/results/non_monotonic.py
+	$(BIN)/python -m docs.results.non_monotonic
+	$(BIN)/python -m docs.results.linux_6_6
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation

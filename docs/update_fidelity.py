@@ -1,15 +1,14 @@
 """Put what `mcsim conform` and `mcsim replay` print into docs/fidelity.md (`make fidelity`).
 
-Usage: update_fidelity.py VECTORS RECORDINGS, each a list of files in one word.
+Usage: python -m docs.update_fidelity VECTORS RECORDINGS, each a list of files in one word.
 """
 
-import re
 import subprocess
 import sys
-from pathlib import Path
 
-PAGE = Path(__file__).with_name("fidelity.md")
-PATTERN = r"<!-- output: make fidelity -->.*<!-- end of output -->"
+from docs.fill import ROOT, fill, quoted
+
+PAGE = ROOT / "docs" / "fidelity.md"
 
 
 def output(command: str, files: str) -> str:
@@ -17,16 +16,14 @@ def output(command: str, files: str) -> str:
     done = subprocess.run([sys.executable, "-m", "mcsim", command, *files.split()], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         sys.exit(done.returncode)
-    return f"`mcsim {command}`:\n\n```\n{done.stdout.rstrip()}\n```\n"
+    return quoted(done.stdout)
 
 
 def main() -> None:
-    """Replace what lies between the page's markers."""
+    """Replace what the two commands print."""
     vectors, recordings = sys.argv[1:]
-    block = "\n".join([output("conform", vectors), output("replay", recordings)])
-    new = f"<!-- output: make fidelity -->\n\n{block}\n<!-- end of output -->"
-    text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(re.sub(PATTERN, lambda _: new, text, flags=re.DOTALL), encoding="utf-8")
+    fill(PAGE, "conform", output("conform", vectors))
+    fill(PAGE, "replay", output("replay", recordings))
 
 
 if __name__ == "__main__":

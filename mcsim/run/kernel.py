@@ -8,7 +8,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mcsim.errors import UserError
-from mcsim.model.experiment import Task
+from mcsim.model.experiment import Task, Timing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,18 +36,24 @@ def simulate(task: Task, source: str, first: int, count: int) -> NDArray[np.void
     import numpy as np
 
     from kernels import batch
-    from kernels.sched import Timing
 
     machine = batch.Machine(ram_mb=task.ram >> 20, pointer_bits=task.machine.pointer_bits)
-    timing = Timing(
-        gap_factor=lognormal_factors(task.timing.gap_sigma),
-        boot_factor=lognormal_factors(task.timing.boot_sigma),
-        exec_delay=int(task.timing.jitter == 2),
-    )
+    timing = kernel_timing(task.timing)
     outcomes = np.zeros(count, dtype=batch.OUTCOME)
     policy = task.policies.for_kernels()
     batch.run_boots(load_workload(source).arrays, machine, policy, timing, task.seed, first, outcomes)
     return outcomes
+
+
+def kernel_timing(timing: Timing) -> Any:
+    """The timing of an experiment as the kernels read it, a `kernels.sched.Timing`."""
+    from kernels import sched
+
+    return sched.Timing(
+        gap_factor=lognormal_factors(timing.gap_sigma),
+        boot_factor=lognormal_factors(timing.boot_sigma),
+        exec_delay=int(timing.jitter == 2),
+    )
 
 
 @lru_cache(maxsize=16)
