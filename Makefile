@@ -50,7 +50,7 @@ VECTORS ?= tests/data/*.jsonl.gz
 RECORDINGS ?= tests/data/recordings/*.npz
 
 fidelity: .venv/.installed
-	$(BIN)/python -m docs.update_fidelity "$(wildcard $(VECTORS))" "$(wildcard $(RECORDINGS))"
+	@$(BIN)/python -m docs.update_fidelity "$(wildcard $(VECTORS))" "$(wildcard $(RECORDINGS))"
 
 # Exit code 1 of mcsim says that a threshold was missed: the page shows it.
 validation: .venv/.installed
