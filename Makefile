@@ -62,6 +62,7 @@ validation: .venv/.installed
 results: .venv/.installed
 	$(BIN)/python -m docs.results.non_monotonic
 	$(BIN)/python -m docs.results.linux_6_6
+	$(BIN)/python -m docs.results.mail_2022
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation

@@ -1,0 +1,56 @@
+"""Single boots of the shipped experiment, on machines of our own making: what `mcsim run` does not ask."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from kernels import batch
+from kernels.boot import RESULT_POSITION, Boot, make_boot, place_boot
+from kernels.maple_tree import LAYOUT_32
+from kernels.page_alloc import Zone, make_zone
+from kernels.sched import STREAM_LENGTH, make_sched, run_boot
+from mcsim.model.experiment import load
+from mcsim.run.kernel import kernel_timing, load_workload
+
+
+class Laboratory:
+    """The workload, timing, variants and seed of a shipped experiment."""
+
+    def __init__(self, name: str = "mail-2022") -> None:
+        """Load what `mcsim run NAME` runs."""
+        experiment = load(name)
+        self.program: Any = load_workload(experiment.workload).arrays
+        self.timing = kernel_timing(experiment.timing)
+        self.policies = {each.name: each.policies.for_kernels() for each in experiment.variants}
+        self.seed = experiment.seed
+        self.sched = make_sched(self.program)
+
+    def boot(self, ram_mb: int, fresh_zone: Zone | None = None) -> Boot:
+        """Memory for boots of a RAM size, or of a zone as it is after the hand-over."""
+        boot = make_boot(self.program, ram_mb, LAYOUT_32)
+        if fresh_zone is None:
+            return boot
+        pages = int(fresh_zone.scalar[1])  # ZONE_END_PFN
+        return boot._replace(zone=make_zone(0, pages), fresh_zone=fresh_zone)
+
+    def outcomes(self, boot: Boot, variant: str, boots: int) -> NDArray[np.void]:
+        """Outcomes (kernels.batch.OUTCOME) of boots 0 to `boots` - 1."""
+        outcomes = np.zeros(boots, batch.OUTCOME)
+        policy = self.policies[variant]
+        batch.simulate_boots(self.program, self.timing, policy, self.sched, boot, self.seed, 0, outcomes)
+        return outcomes
+
+    def place(self, boot: Boot, variant: str, outcome: Any, length: int | None = None) -> int:
+        """Simulate the boot of an outcome again, or its first `length` requests; the number of requests placed.
+
+        `boot` is left as it is then.
+        """
+        recording, phase = int(outcome["recording"]), int(outcome["pre_init"])
+        run_boot(self.program, self.timing, self.sched, self.seed, int(outcome["boot"]), recording)
+        if length is not None:
+            self.sched.clock[STREAM_LENGTH] = length
+        booted = place_boot(boot, self.program, self.policies[variant], self.sched, recording, phase)
+        return int(self.sched.clock[STREAM_LENGTH] if booted else boot.result[RESULT_POSITION])
