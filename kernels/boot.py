@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from kernels.binfmt_flat import load_flat_file
 from kernels.compile import kernel
-from kernels.gfp import GFP_MOVABLE
+from kernels.gfp import GFP_KERNEL, GFP_MOVABLE
 from kernels.maple_tree import PREALLOC_TOPUP, RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
 from kernels.memblock import PAGES_PER_MB, free_initmem, m68k_reserved, memblock_free_all, memmap_pages
 from kernels.nommu import (
@@ -54,6 +54,7 @@ from kernels.program import (
     KIND,
     LANE_STACK,
     MMAP_FILE_SHIFT,
+    OP_COPY_PROCESS,
     OP_EXEC,
     OP_EXIT_MMAP,
     OP_MMAP,
@@ -70,6 +71,7 @@ from kernels.program import (
     PRE_PAGE_ALLOC,
     PRE_PAGE_FREE,
     PRE_PAGE_FREE_PART,
+    PRE_TASKS,
     PRE_WATERMARKS,
     RECORDING_HANDLES,
     RECORDING_LANE,
@@ -80,7 +82,14 @@ from kernels.program import (
     C,
     Program,
 )
-from kernels.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_RCU_RUN, STREAM_STACK_FREE, Sched
+from kernels.sched import (
+    STREAM_LENGTH,
+    STREAM_RCU_QS,
+    STREAM_RCU_RUN,
+    STREAM_STACK_FREE,
+    STREAM_TASK_FREE,
+    Sched,
+)
 from kernels.slub import MAPLE_NODE, OBJECTS_PER_SLAB, Slub, kmem_cache_alloc, make_slub, reset_slub
 
 # Failure classes; the first three are those of kernels/nommu.py.
@@ -88,6 +97,20 @@ FAILED_NOTHING = 0
 FAILED_OTHER_PAGE = 4  # a page that the workload asked for itself
 
 SLABS = 64  # pages per object cache
+
+# Objects in a slab of the caches of which each task has one. They are counted only: a slab is taken when all objects
+# are in use and, as there are never more than min_partial (5) of them, never given back.
+TASK_STRUCTS = 8
+SIGHANDS = 12  # in a slab of two pages
+SIGNALS = 13
+TASK_SLAB_GFP = GFP_KERNEL
+# Indices of Boot.tasks.
+TASKS_ALIVE = 0
+TASK_STRUCT_ROOM = 1
+SIGHAND_ROOM = 2
+SIGNAL_ROOM = 3
+TASKS_SIZE = 4
+
 NOT_ALLOCATED = -1
 FREED_EARLY = -2
 
@@ -102,7 +125,8 @@ class Boot(NamedTuple):
     """The memory of one machine while it boots, and the same right after memblock's hand-over.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
-    (n, 2), mm and address (bytes) of each named mapping. result: int64, why the boot ended.
+    (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive and the objects that fit into the
+    slabs of their caches. result: int64, why the boot ended.
     """
 
     zone: Zone
@@ -113,6 +137,7 @@ class Boot(NamedTuple):
     handle: NDArray[np.int64]
     pre_handle: NDArray[np.int64]
     mapping: NDArray[np.int64]
+    tasks: NDArray[np.int64]
     result: NDArray[np.int64]
 
 
@@ -142,6 +167,7 @@ def make_boot(program: Program, ram_mb: int, layout: int) -> Boot:
         handle=np.zeros((int(program.recording[:, RECORDING_HANDLES].max()), 2), np.int64),
         pre_handle=np.zeros((int(program.pre_init_range[:, 2].max()), 2), np.int64),
         mapping=np.zeros((max(1, int(program.recording[:, RECORDING_MAPPINGS].max())), 2), np.int64),
+        tasks=np.zeros(TASKS_SIZE, np.int64),
         result=np.zeros(RESULT_SIZE, np.int64),
     )
 
@@ -155,6 +181,7 @@ def reset_boot(boot: Boot) -> None:
     reset_nommu(boot.nommu)
     boot.handle[:, 0] = NOT_ALLOCATED
     boot.result[:] = 0
+    boot.tasks[:] = 0
 
 
 @kernel
@@ -202,6 +229,8 @@ def run_pre_init(boot: Boot, program: Program, phase: int) -> bool:
                     return fail(boot, FAILED_OTHER_PAGE, 0, -1)
         elif kind == PRE_WATERMARKS:
             calculate_min_free_kbytes(zone)
+        elif kind == PRE_TASKS:
+            start_tasks(boot, a)
         work_off_boost(zone)
     return True
 
@@ -224,6 +253,38 @@ def take_block(boot: Boot, handle: int, order: int, gfp: int) -> bool:
     boot.handle[handle, 0] = pfn
     boot.handle[handle, 1] = order
     return True
+
+
+@kernel
+def start_tasks(boot: Boot, alive: int) -> None:
+    """PRE_TASKS: tasks that the pre-init phase left, their slabs filled up in order."""
+    boot.tasks[TASKS_ALIVE] = alive
+    boot.tasks[TASK_STRUCT_ROOM] = (alive + TASK_STRUCTS - 1) // TASK_STRUCTS * TASK_STRUCTS
+    boot.tasks[SIGHAND_ROOM] = (alive + SIGHANDS - 1) // SIGHANDS * SIGHANDS
+    boot.tasks[SIGNAL_ROOM] = (alive + SIGNALS - 1) // SIGNALS * SIGNALS
+
+
+@kernel
+def take_task_object(boot: Boot, room: int, objects: int, order: int) -> bool:
+    """An object for the task just counted, from a new slab if the old ones are full. False if there is no page."""
+    if boot.tasks[TASKS_ALIVE] <= boot.tasks[room]:
+        return True
+    if alloc_pages(boot.zone, TASK_SLAB_GFP, order) < 0:
+        return False
+    boot.tasks[room] += objects
+    return True
+
+
+@kernel
+def copy_process(boot: Boot, handle: int, gfp: int) -> bool:
+    """OP_COPY_PROCESS: task_struct, kernel stack, signal handlers, signals, in the kernel's order."""
+    boot.tasks[TASKS_ALIVE] += 1
+    return (
+        take_task_object(boot, TASK_STRUCT_ROOM, TASK_STRUCTS, 0)
+        and take_block(boot, handle, 0, gfp)
+        and take_task_object(boot, SIGHAND_ROOM, SIGHANDS, 1)
+        and take_task_object(boot, SIGNAL_ROOM, SIGNALS, 0)
+    )
 
 
 @kernel
@@ -285,6 +346,8 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
     c = np.int64(program.op[row, C])
     if kind == OP_PAGE_ALLOC:
         return take_block(boot, a, b, c)
+    if kind == OP_COPY_PROCESS:
+        return copy_process(boot, a, c)
     if kind == OP_PAGE_FREE:
         give_block(boot, a)
     elif kind == OP_EXEC:
@@ -324,6 +387,8 @@ def place_boot(boot: Boot, program: Program, policy: Policy, sched: Sched, recor
         elif what == STREAM_RCU_RUN:
             rcu_do_batch(boot.maple, boot.slub, boot.zone, nodes_to_free)
             nodes_to_free = 0
+        elif what == STREAM_TASK_FREE:
+            boot.tasks[TASKS_ALIVE] -= 1
         else:
             give_block(boot, np.int64(program.lane[first_lane + STREAM_STACK_FREE - what, LANE_STACK]))
     return True

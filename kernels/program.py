@@ -28,10 +28,11 @@ OP_MMAP = 3  # A mm, B length in bytes, C mapping (a name for later requests, -1
 OP_MMAP_FILE = 4  # the same of a file, read-only and shareable; FLAGS >> MMAP_FILE_SHIFT is its number
 OP_MUNMAP = 5  # A mapping, B first page, C pages: all of it or a part, which splits or shrinks it
 OP_EXIT_MMAP = 6  # A mm
-LAST_PAGE_OP = OP_EXIT_MMAP
+OP_COPY_PROCESS = 7  # A handle of the kernel stack, C its gfp: a new task, whose slab pages may be used up
+LAST_PAGE_OP = OP_COPY_PROCESS
 
 OP_NOP = 16  # CPU time only
-OP_FORK = 17  # A child lane; its kernel stack is an OP_PAGE_ALLOC before
+OP_FORK = 17  # A child lane; its kernel stack is a request before
 OP_WAIT = 18  # A event, B count: goes on once the event's count has reached B
 OP_SIGNAL = 19  # A event, B count to add
 OP_SLEEP = 20  # A number of the following tick that ends the sleep
@@ -39,11 +40,10 @@ OP_EXIT_NOTIFY = 21  # A event: the lane is a zombie, its parent may reap it
 OP_RELEASE_TASK = 22  # A child lane, reaped
 OP_DEAD = 23  # the last switch away
 OP_LOGIN = 24  # the boot has reached its prompt
-OP_EXEC_DELAY = 25  # where the artificial noise of the recorded boots came in, if it is asked for
+OP_EXEC_DELAY = 25  # the artificial noise of the recorded boots, if asked for: A counts, B ticks of sleep (0 none)
 
 # Bits of FLAGS.
 GAP_USER = 1  # the CPU time before the request is spent in user mode: a reschedule is honoured at once
-GAP_READ = 2  # exec reading the file: cond_resched() in the first 60 % of the gap, none while relocating
 RESCHED_AFTER = 4  # return to user mode or cond_resched() right after the request
 CALL_RCU = 8  # the request queues an RCU callback
 MMAP_FILE_SHIFT = 8
@@ -78,6 +78,7 @@ PRE_PAGE_FREE_PART = 2  # A handle, B first page, C pages: a part of a block, pa
 PRE_FREE_INITMEM = 3  # B first page, C pages: absolute
 PRE_KMEM_CACHE_ALLOC = 4  # A cache, B objects that are never given back
 PRE_WATERMARKS = 5  # setup_per_zone_wmarks()
+PRE_TASKS = 6  # A tasks alive when the phase ends; the pages of their caches were requests of it
 
 # Columns of `recording`.
 RECORDING_LANE = 0

@@ -18,7 +18,6 @@ from kernels.program import (
     CALL_RCU,
     FLAGS,
     GAP,
-    GAP_READ,
     GAP_USER,
     KIND,
     LANE_END,
@@ -61,10 +60,6 @@ MIN_GRANULARITY = 750
 WAKEUP_GRANULARITY = 1_000
 SLEEPER_CREDIT = SCHED_LATENCY // 2
 
-# Share of the gap after an exec's mapping in which the file is read (cond_resched); the rest relocates (none).
-READ_NUMERATOR = 3
-READ_DENOMINATOR = 5
-
 # CPU time of ksoftirqd, in counts: least squares over 1,155 runs in recordings (20 + 2.5 a callback + 43 a task).
 SOFTIRQ_COUNTS = 37
 SOFTIRQ_COUNTS_TASK = 43
@@ -73,6 +68,11 @@ SOFTIRQ_COUNTS_TASK = 43
 # of 0, 1 or 2 ticks; schedule_timeout(n) ends at the (n+1)-th tick.
 EXEC_DELAY_COUNTS = 1297
 EXEC_SLEEP_TICKS = 3
+
+# Values of Timing.exec_delay.
+EXEC_DELAY_NONE = 0
+EXEC_DELAY_DRAWN = 1  # the artificial noise of jitter 2
+EXEC_DELAY_RECORDED = 2  # what the recording had, to run it once more
 
 NOT_BORN = 0
 RUNNABLE = 1
@@ -85,6 +85,7 @@ NEVER = np.int64(1) << np.int64(62)
 # Rows of the stream: a row of `op`, or one of these; anything at or below STREAM_STACK_FREE is the stack of a lane.
 STREAM_RCU_QS = -1
 STREAM_RCU_RUN = -2
+STREAM_TASK_FREE = -3  # the structures of a dead task go back to their caches
 STREAM_STACK_FREE = -16
 
 # Kinds of RCU callback, in the low bits of a queue entry; the lane stands above.
@@ -117,12 +118,13 @@ class Timing(NamedTuple):
     """The random part of a boot's timing.
 
     gap_factor, boot_factor: int32[4096], equally likely factors in fixed point (kernels/rng.py:FACTOR_BITS).
-    exec_delay: 1 adds the artificial noise of the recorded boots with jitter 2, 0 none.
+    exec_delay: one of EXEC_DELAY_*. first_tick: counts to the first tick, 0 draws them (1..COUNTS_PER_TICK).
     """
 
     gap_factor: NDArray[np.int32]
     boot_factor: NDArray[np.int32]
     exec_delay: int
+    first_tick: int = 0
 
 
 class Sched(NamedTuple):
@@ -134,7 +136,6 @@ class Sched(NamedTuple):
     clock: NDArray[np.int64]
     request: NDArray[np.int64]  # row of `op` to come
     gap: NDArray[np.int64]  # counts left before it
-    gap_whole: NDArray[np.int64]
     started: NDArray[np.int64]  # whether its gap was drawn
     state: NDArray[np.int64]
     vruntime: NDArray[np.int64]
@@ -161,8 +162,8 @@ def make_sched(program: Program) -> Sched:
     first = program.lane[program.recording[:, RECORDING_LANE], LANE_FIRST]
     end = program.lane[program.recording[:, RECORDING_LANE_END] - 1, LANE_END]
     requests = int((end - first).max())
-    # Each request can be followed by a quiescent state, a run of callbacks and, once a lane, a stack.
-    stream = 4 * requests + 4 * lanes + 64
+    # Each request can be followed by a quiescent state, a run of callbacks and, once a lane, a task and its stack.
+    stream = 4 * requests + 5 * lanes + 64
 
     def column() -> NDArray[np.int64]:
         return np.zeros(lanes, np.int64)
@@ -171,7 +172,6 @@ def make_sched(program: Program) -> Sched:
         clock=np.zeros(CLOCK_SIZE, np.int64),
         request=column(),
         gap=column(),
-        gap_whole=column(),
         started=column(),
         state=column(),
         vruntime=column(),
@@ -299,6 +299,7 @@ def rcu_process_callbacks(sched: Sched) -> int:
         kind = callback & 3
         if kind == CALLBACK_TASK:
             tasks += 1
+            emit(sched, STREAM_TASK_FREE)
             call_rcu(sched, (lane << 2) | CALLBACK_STACK)
         elif kind == CALLBACK_STACK:
             emit(sched, STREAM_STACK_FREE - lane)
@@ -409,7 +410,6 @@ def start_request(program: Program, timing: Timing, sched: Sched, seed: Any, boo
     gap = scale(np.int64(program.op[row, GAP]), np.int64(timing.gap_factor[bits >> (16 - FACTOR_TABLE_BITS)]))
     gap = scale(gap, sched.clock[BOOT_FACTOR])
     sched.gap[lane] = gap
-    sched.gap_whole[lane] = gap
     sched.started[lane] = 1
 
 
@@ -498,8 +498,12 @@ def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
     elif kind == OP_LOGIN:
         emit(sched, row)
         clock[LOGIN] = 1
-    elif kind == OP_EXEC_DELAY and timing.exec_delay == 1:
+    elif kind == OP_EXEC_DELAY and timing.exec_delay == EXEC_DELAY_DRAWN:
         exec_delay(sched, seed, boot, lane, row - program.lane[clock[FIRST_LANE] + lane, LANE_FIRST])
+    elif kind == OP_EXEC_DELAY and timing.exec_delay == EXEC_DELAY_RECORDED:
+        pass_time(sched, a)
+        if b > 0:
+            sleep_ticks(sched, lane, b)
     if flags & RESCHED_AFTER and clock[NEED_RESCHED] == 1 and clock[CURRENT] == lane:
         schedule(sched, RUNNABLE)
 
@@ -511,11 +515,9 @@ def run_lane(program: Program, timing: Timing, sched: Sched, seed: Any, boot: An
     if sched.started[lane] == 0:
         start_request(program, timing, sched, seed, boot, lane)
     flags = program.op[sched.request[lane], FLAGS]
-    if clock[NEED_RESCHED] == 1:
-        reading = sched.gap[lane] * READ_DENOMINATOR > sched.gap_whole[lane] * (READ_DENOMINATOR - READ_NUMERATOR)
-        if flags & GAP_USER or (flags & GAP_READ and reading):
-            schedule(sched, RUNNABLE)
-            return
+    if clock[NEED_RESCHED] == 1 and flags & GAP_USER:
+        schedule(sched, RUNNABLE)
+        return
     if clock[NOW] + sched.gap[lane] >= clock[NEXT_TICK]:
         sched.gap[lane] -= clock[NEXT_TICK] - clock[NOW]
         clock[NOW] = clock[NEXT_TICK]
@@ -547,7 +549,9 @@ def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
     sched.vruntime[lanes] = 0
     sched.event_count[:] = 0
     sched.event_waiter[:] = -1
-    clock[NEXT_TICK] = 1 + random_below(seed, boot, PURPOSE_TICK_PHASE, 0, 0, COUNTS_PER_TICK, sched.scratch)
+    clock[NEXT_TICK] = timing.first_tick
+    if timing.first_tick == 0:
+        clock[NEXT_TICK] = 1 + random_below(seed, boot, PURPOSE_TICK_PHASE, 0, 0, COUNTS_PER_TICK, sched.scratch)
     quantile = random_below(seed, boot, PURPOSE_BOOT_FACTOR, 0, 0, 1 << FACTOR_TABLE_BITS, sched.scratch)
     clock[BOOT_FACTOR] = timing.boot_factor[quantile]
 

@@ -159,6 +159,9 @@ def pages_in_use(bench, phase):
             used -= 1 << orders[a]
         elif kind == flat.PRE_PAGE_FREE_PART:
             used -= c
+        elif kind == flat.PRE_TASKS:  # slabs taken since: task_struct, signal handlers (two pages each), signals
+            for room, (objects, size) in enumerate([(8, 1), (12, 2), (13, 1)], start=1):
+                used += (int(boot.tasks[room]) // objects - -(-a // objects)) * size
     return used
 
 

@@ -12,11 +12,14 @@ from kernels import program as flat
 from kernels.rng import FACTOR_BITS
 from kernels.sched import (
     COUNTS_PER_TICK,
+    EXEC_DELAY_DRAWN,
+    EXEC_DELAY_RECORDED,
     JIFFIES,
     STREAM_LENGTH,
     STREAM_RCU_QS,
     STREAM_RCU_RUN,
     STREAM_STACK_FREE,
+    STREAM_TASK_FREE,
     TICK_RUNTIME,
     Timing,
     make_sched,
@@ -25,7 +28,7 @@ from kernels.sched import (
 from mcsim.run.kernel import lognormal_factors
 from mcsim.trace.extract import extract
 from mcsim.trace.recording import read_recording
-from mcsim.workload.program import RecordedProgram, mix
+from mcsim.workload.program import RecordedProgram, mix, read_gaps
 from tests.twin_sched import Machine
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
@@ -34,9 +37,10 @@ SEED = np.uint64(20220601)
 ONE = np.full(4096, 1 << FACTOR_BITS, np.int32)
 EXACT = Timing(ONE, ONE, 0)
 NOISY = Timing(lognormal_factors(0.2), lognormal_factors(0.4), 0)
-DELAYED = NOISY._replace(exec_delay=1)
+DELAYED = NOISY._replace(exec_delay=EXEC_DELAY_DRAWN)
+AS_RECORDED = NOISY._replace(exec_delay=EXEC_DELAY_RECORDED, first_tick=4321)
 
-USER, READ, AFTER, RCU = flat.GAP_USER, flat.GAP_READ, flat.RESCHED_AFTER, flat.CALL_RCU
+USER, AFTER, RCU = flat.GAP_USER, flat.RESCHED_AFTER, flat.CALL_RCU
 NEVER = 0
 
 
@@ -49,7 +53,7 @@ def stream_of(sched):
     """The stream in the twin's words."""
     length = int(sched.clock[STREAM_LENGTH])
     assert length <= len(sched.stream)
-    words = {STREAM_RCU_QS: ("qs",), STREAM_RCU_RUN: ("run",)}
+    words = {STREAM_RCU_QS: ("qs",), STREAM_RCU_RUN: ("run",), STREAM_TASK_FREE: ("task",)}
     named = []
     for what, when in zip(sched.stream[:length].tolist(), sched.stream_time[:length].tolist(), strict=True):
         other = words.get(what, ("stack", STREAM_STACK_FREE - what))
@@ -131,7 +135,9 @@ def pages_in(program, stream):
 # -- against the plain model -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("timing", [EXACT, NOISY, DELAYED], ids=["exact", "noisy", "delayed"])
+@pytest.mark.parametrize(
+    "timing", [EXACT, NOISY, DELAYED, AS_RECORDED], ids=["exact", "noisy", "delayed", "as recorded"]
+)
 def test_recorded_boots_run_as_in_the_twin(recorded, timing):
     program = mix(recorded)
     sched = make_sched(program)
@@ -149,7 +155,7 @@ def program_login(program, recording):
 
 
 GAPS = st.one_of(st.integers(0, 400), st.integers(0, 3 * COUNTS_PER_TICK), st.sampled_from([0, COUNTS_PER_TICK]))
-FLAGS = st.tuples(st.sampled_from([0, USER, READ]), st.sampled_from([0, AFTER]), st.sampled_from([0, 0, RCU])).map(sum)
+FLAGS = st.tuples(st.sampled_from([0, USER]), st.sampled_from([0, AFTER]), st.sampled_from([0, 0, RCU])).map(sum)
 SHARED_EVENTS = 3  # events 1..3; then two events of each lane: released from vfork, zombie
 
 
@@ -373,14 +379,15 @@ def test_a_reschedule_is_honoured_in_user_mode_and_after_a_request_only(flags):
             assert turn == 100 if flags == USER else 100 <= turn <= 100 + 1000
 
 
-def test_exec_can_be_preempted_while_it_reads_the_file_but_not_while_it_relocates():
-    gap = 13_000
-    program = mix([make_program([fork(1), page(1, gap, READ), *login()], [page(2), *ending(2)])])
+def test_exec_can_be_preempted_between_the_batches_of_its_file_but_not_while_it_relocates():
+    *steps, relocating = read_gaps(13_000)
+    batches = [(flat.OP_NOP, AFTER, gap) for gap in steps]
+    program = mix([make_program([fork(1), *batches, page(1, relocating), *login()], [page(2), *ending(2)])])
     seen = set()
     for boot in range(60):
         tick = first_tick(program, boot)
         blocks = [block for block, _ in pages_in(program, run(program, EXACT, boot))]
-        assert (blocks[0] == 2) == (tick < gap * 3 // 5)
+        assert (blocks[0] == 2) == (tick < sum(steps))
         seen.add(blocks[0])
     assert seen == {1, 2}
 

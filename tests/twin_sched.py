@@ -44,7 +44,7 @@ class Task:
 
 @dataclass
 class Machine:
-    """One boot. `stream` holds ("op", row), ("qs",), ("run",) and ("stack", lane), each with its time."""
+    """One boot. `stream` holds ("op", row), ("qs",), ("run",), ("task",) and ("stack", lane), each with its time."""
 
     program: object
     timing: object
@@ -75,7 +75,7 @@ class Machine:
         self.ksoftirqd.life = self.live_ksoftirqd()
         self.current = self.tasks[0]
         self.current.state = READY
-        self.next_tick = 1 + self.below(4, 13021)
+        self.next_tick = self.timing.first_tick or 1 + self.below(4, 13021)
         self.boot_factor = int(self.timing.boot_factor[self.below(3, 4096)])
 
     # -- random numbers ----------------------------------------------------------------------------------------
@@ -101,10 +101,9 @@ class Machine:
         for k, row in enumerate(range(first, end)):
             kind, flags, gap, a, b, _ = (int(value) for value in self.program.op[row])
             user = bool(flags & flat.GAP_USER)
-            whole = left = self.draw_gap(task, k, gap)
+            left = self.draw_gap(task, k, gap)
             while True:
-                reading = flags & flat.GAP_READ and 5 * left > 2 * whole
-                if self.need_resched and (user or reading):
+                if self.need_resched and user:
                     yield READY
                 elif self.now + left >= self.next_tick:
                     left -= self.next_tick - self.now
@@ -121,7 +120,7 @@ class Machine:
 
     def request(self, task, kind, a, b, row, k):
         """One request. Returns whether the task slept in it."""
-        if kind <= flat.OP_EXIT_MMAP:
+        if kind <= flat.LAST_PAGE_OP:
             self.emit("op", row)
         elif kind == flat.OP_FORK:
             self.fork(task, self.tasks[a])
@@ -146,7 +145,13 @@ class Machine:
             self.emit("op", row)
             self.login = True
             yield READY
-        elif kind == flat.OP_EXEC_DELAY and self.timing.exec_delay:
+        elif kind == flat.OP_EXEC_DELAY and self.timing.exec_delay == 2:
+            self.spend(a)
+            if b:
+                self.sleepers.append((self.jiffies + b, task))
+                yield ASLEEP
+                return True
+        elif kind == flat.OP_EXEC_DELAY and self.timing.exec_delay == 1:
             spin, coin, ticks, _ = self.words(6, task.number, k)
             self.spend(spin * 1297 // 2**32)
             if coin % 2:
@@ -216,6 +221,7 @@ class Machine:
         callbacks, self.ready_callbacks = self.ready_callbacks, []
         for kind, task in callbacks:
             if kind == "task":
+                self.emit("task")
                 self.waiting_callbacks.append(("stack", task))
             elif kind == "stack":
                 self.emit("stack", task.number)

@@ -15,22 +15,29 @@ from kernels import program as flat
 from kernels.binfmt_flat import FLAT_FLAG_RAM
 from mcsim.errors import UserError
 from mcsim.trace.recording import COUNTS_PER_TICK, Record, Recording
-from mcsim.workload.program import RecordedProgram
+from mcsim.workload.program import RecordedProgram, read_gaps
 
 SIMULATED_SLABS = ("maple_node", "vm_area_struct", "vm_region")
+# Of these each task has one object; the pages that the pre-init phase takes for them stay requests of it.
+TASK_SLABS = ("task_struct", "sighand_cache", "signal_cache")
 # workqueue_init_early() takes two pool_workqueue objects from the merged cache before anything else does.
 POOL_WORKQUEUES = 2
 MAPLE_NODE_CACHE = 0
-# Callbacks of variant-decided objects, and those that the scheduler kernel queues by itself.
-SIMULATED_CALLBACKS = ("mt_free_rcu", "mt_free_walk", "delayed_put_task_struct", "thread_stack_free_rcu")
+# Callbacks that the scheduler kernel queues by itself. Those of maple nodes stay: that they were queued is part of the
+# recorded timing, which nodes they free is not.
+SIMULATED_CALLBACKS = ("delayed_put_task_struct", "thread_stack_free_rcu")
+IDLE_PID = 0
 INIT_PID = 1
 VFORK_WAIT = 0x2102
 TASK_DEAD = 0x80
 WNOHANG_RETURNS = 1 << 31  # a return value with this bit set is -errno
 PAGE_RECORDS = (Record.ALLOC, Record.PALLOC, Record.FREE, Record.FUNREF, Record.PFREE)
+BLOCKING = (flat.OP_WAIT, flat.OP_SLEEP, flat.OP_EXEC_DELAY)
 NEVER = 0  # the event that is never signalled
 # Median CPU time (counts) of the step of exec in which the artificial delay lies, in 1,624 execs without that delay.
 RELEASE_GAP = 206
+# A callback is queued no more than this much CPU time (counts) too early, lest each needs a request of its own.
+CALLBACK_SLACK = 130
 
 
 def extract(recording: Recording) -> RecordedProgram:
@@ -162,7 +169,14 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
                     rows[-1] = (flat.PRE_PAGE_FREE_PART, handle, rows[-1][2], rows[-1][3] + 1)
                 else:
                     rows.append((flat.PRE_PAGE_FREE_PART, handle, offset, 1))
+    rows.append((flat.PRE_TASKS, _tasks_alive(recording, cut), 0, 0))
     return np.array(rows, np.int32).reshape(-1, flat.PRE_COLUMNS), pages.handles
+
+
+def _tasks_alive(recording: Recording, cut: int) -> int:
+    """Tasks that were forked and have not exited; pid 0 is none of them, its structures are not from the caches."""
+    types = recording.columns["type"][: cut + 1]
+    return int(np.count_nonzero(types == Record.FORK) - np.count_nonzero(types == Record.EXIT))
 
 
 @dataclass
@@ -174,11 +188,13 @@ class _Lane:
     records: list[int] = field(default_factory=list)
     gap: int = 0
     mode: int = 0  # flags of the gap now being collected
-    call_rcu: bool = False
+    reading: bool = False  # exec has mapped the image and reads it
     stack: int = -1  # handle of its kernel stack
     child_stack: int = -1  # of the child that it is forking
     comm: str = ""
     in_exec: bool = False
+    exiting: bool = False
+    sleep: int = 0  # ticks of the recorded artificial sleep in this exec
     delayed: bool = False  # the place of the artificial delay has been passed in this exec
     image: int = -1  # the image of the exec under way, until it is mapped
     dead: bool = False
@@ -200,12 +216,14 @@ class _UserPhase:
         self.mms = 0
         self.images: list[tuple[int, ...]] = []
         self.stack_frees: list[tuple[int, int]] = []
+        self.task_frees: list[int] = []
         self.pipe_written: dict[int, int] = defaultdict(int)
         self.pipe_read: dict[int, int] = defaultdict(int)
         self.blocks: dict[int, int] = defaultdict(int)  # sleeps on each event so far
         self.mapping_mm = 0
         self.freed_stacks: dict[int, int] = {}  # pfn of a stack handed to RCU -> pid
         self.user_pids = self._find_user_pids()
+        self.ksoftirqd = self._find_ksoftirqd()
         self.wakers = self._find_wakers()
         self.signals = self._plan_signals()
         self.wait4_returns = self._find_wait4_returns()
@@ -232,11 +250,9 @@ class _UserPhase:
         return self.mm_of[pointer]
 
     def _add(self, lane: _Lane, index: int, kind: int, a: int = 0, b: int = 0, c: int = 0, after: bool = False) -> None:
-        flags = lane.mode | (flat.RESCHED_AFTER if after else 0) | (flat.CALL_RCU if lane.call_rcu else 0)
-        lane.ops.append([kind, flags, lane.gap, a, b, c])
+        lane.ops.append([kind, lane.mode | (flat.RESCHED_AFTER if after else 0), lane.gap, a, b, c])
         lane.records.append(index)
         lane.gap = 0
-        lane.call_rcu = False
 
     def _enter_kernel(self, lane: _Lane, index: int) -> None:
         if lane.mode != 0:
@@ -269,6 +285,13 @@ class _UserPhase:
         forks = np.flatnonzero(columns["type"][self.cut :] == Record.FORK) + self.cut
         return {INIT_PID} | {int(columns["pfn"][i]) for i in forks}
 
+    def _find_ksoftirqd(self) -> int:
+        columns = self.recording.columns
+        for i in np.flatnonzero(columns["type"][: self.cut] == Record.COMM):
+            if self.recording.text(int(i)).startswith("ksoftirqd"):
+                return int(columns["pfn"][i])
+        return IDLE_PID
+
     def _find_wait4_returns(self) -> dict[int, list[int]]:
         """Records of wait4() returns, ascending, by pid."""
         columns = self.recording.columns
@@ -297,28 +320,33 @@ class _UserPhase:
             Record.WAKENEW: self._wake_new,
             Record.VFORK: self._vfork,
             Record.WAIT4: self._wait4,
-            Record.EXIT: self._enter_kernel,
+            Record.EXIT: self._exit,
             Record.EXITP: self._exit_phase,
             Record.SWITCH: self._switch,
             Record.WAKE: self._wake,
             Record.PIPE: self._pipe,
             Record.NSLEEP: self._nanosleep,
+            Record.STIMEO: self._schedule_timeout,
             Record.COMM: self._comm,
             Record.EXEC: self._exec,
             Record.EXECRET: self._exec_return,
             Record.CALLRCU: self._call_rcu,
         }
+        others = 0
         series = (-1, 0)  # pages of a free_page_series() still to come
         for i in range(self.cut + 1, len(types)):
             kind, pid = int(types[i]), int(pids[i])
             self.pages.note(i)
             if kind == Record.EXITP:
                 self._note_stack(i)
+            passed = int(self.recording.time[i] - self.recording.time[i - 1])
             if pid not in self.lanes:
+                # Other kernel threads are no lanes; whoever runs next pays for them.
+                others += passed if pid not in (IDLE_PID, self.ksoftirqd) else 0
                 continue
             lane = self.lanes[pid]
-            if not irqs[i] or kind == Record.TICK:
-                lane.gap += int(self.recording.time[i] - self.recording.time[i - 1])
+            lane.gap += passed + others
+            others = 0
             if irqs[i] and kind not in PAGE_RECORDS:
                 continue
             if kind == Record.FPS:
@@ -361,13 +389,15 @@ class _UserPhase:
         pfn, order = int(columns["pfn"][i]), int(columns["order"][i])
         if caller == "alloc_pages_exact" or columns["flags"][i]:
             return
-        if columns["type"][i + 1] == Record.SLAB and self.recording.text(i + 2) in SIMULATED_SLABS:
+        if columns["type"][i + 1] == Record.SLAB and self.recording.text(i + 2) in SIMULATED_SLABS + TASK_SLABS:
             return
         if caller == "copy_process":
             self._enter_kernel(lane, i)
         handle = self.pages.new_handle(pfn, order)
-        self._add(lane, i, flat.OP_PAGE_ALLOC, handle, order, _gfp_of(self.recording, i))
-        if caller == "copy_process":
+        copies = caller == "copy_process"
+        kind = flat.OP_COPY_PROCESS if copies else flat.OP_PAGE_ALLOC
+        self._add(lane, i, kind, handle, order, _gfp_of(self.recording, i))
+        if copies:
             lane.child_stack = handle
 
     def _bulk_alloc(self, lane: _Lane, i: int) -> None:
@@ -383,11 +413,11 @@ class _UserPhase:
             return
         handle, _, first = self.pages.find(int(self.recording.columns["pfn"][i]))
         del self.pages.block[first]
+        if caller == "free_bprm" and lane.reading:
+            self._read_image(lane, i)
         self._add(lane, i, flat.OP_PAGE_FREE, handle)
-        if caller == "free_bprm":
-            lane.mode = 0
-            if not lane.in_exec:  # the kernel's own start of /init has no EXECRET record
-                self._return_to_user(lane, i)
+        if caller == "free_bprm" and not lane.in_exec:  # the kernel's own start of /init has no EXECRET record
+            self._return_to_user(lane, i)
 
     def _flat(self, lane: _Lane, i: int) -> None:
         columns = self.recording.columns
@@ -414,10 +444,18 @@ class _UserPhase:
     def _mmap_end(self, lane: _Lane, i: int) -> None:
         if lane.image >= 0:
             self._add(lane, i, flat.OP_NOP, after=True)
-            lane.mode = flat.GAP_READ
+            lane.reading = True
             lane.image = -1
         else:
             self._return_to_user(lane, i)
+
+    def _read_image(self, lane: _Lane, i: int) -> None:
+        """Split the time since the image was mapped: cond_resched() between the batches of its file."""
+        lane.reading = False
+        *steps, relocating = read_gaps(lane.gap)
+        for lane.gap in steps:
+            self._add(lane, i, flat.OP_NOP, after=True)
+        lane.gap = relocating
 
     def _exit_mmap(self, lane: _Lane, i: int) -> None:
         if int(self.recording.columns["a"][i]):
@@ -452,9 +490,12 @@ class _UserPhase:
         if lane.delayed:
             return
         lane.delayed = True
+        delay = 0
         if self.recording.jitter:
-            lane.gap = min(lane.gap, RELEASE_GAP)
-        self._add(lane, i, flat.OP_EXEC_DELAY)
+            delay = max(0, lane.gap - RELEASE_GAP)
+            lane.gap -= delay
+        self._add(lane, i, flat.OP_EXEC_DELAY, delay, lane.sleep)
+        lane.sleep = 0
 
     def _wait4(self, lane: _Lane, i: int) -> None:
         if self.recording.columns["order"][i] == 0:
@@ -475,6 +516,10 @@ class _UserPhase:
         value = int(columns["b"][rows[position]])
         return value if value in self.user_pids else 0
 
+    def _exit(self, lane: _Lane, i: int) -> None:
+        self._enter_kernel(lane, i)
+        lane.exiting = True
+
     def _exit_phase(self, lane: _Lane, i: int) -> None:
         order, pid = int(self.recording.columns["order"][i]), int(self.recording.columns["pfn"][i])
         if order == 0:
@@ -488,12 +533,16 @@ class _UserPhase:
             return
         state = int(columns["a"][i])
         caller = self.recording.symbol("b", i)
+        if self._has_own_edge(i) and state != TASK_DEAD and lane.ops[-1][flat.KIND] == flat.OP_WAIT:
+            # The request is where the sleep begins, not where it is decided.
+            lane.ops[-1][flat.GAP] += lane.gap
+            lane.gap = 0
         if state == TASK_DEAD:
             self._add(lane, i, flat.OP_DEAD)
             lane.dead = True
         elif caller == "wait_woken":
             self._add(lane, i, flat.OP_LOGIN)
-        elif self._has_own_edge(i) or self._is_artificial_sleep(lane.pid, i):
+        elif self._has_own_edge(i) or lane.sleep:
             return
         elif self.wakers.get(i) in self.signals:
             event = self.signals[self.wakers[i]]
@@ -504,13 +553,6 @@ class _UserPhase:
             self._add(lane, i, flat.OP_SLEEP, max(1, ticks))
         else:
             self._add(lane, i, flat.OP_WAIT, NEVER, 1)
-
-    def _is_artificial_sleep(self, pid: int, i: int) -> bool:
-        columns = self.recording.columns
-        for k in range(i - 1, max(i - 12, 0), -1):
-            if columns["pid"][k] == pid and columns["type"][k] == Record.STIMEO and columns["order"][k] == 0:
-                return self.recording.symbol("b", k) == "trjitter"
-        return False
 
     def _ticks_between(self, first: int, last: int) -> int:
         return int(self.recording.time[last] // COUNTS_PER_TICK - self.recording.time[first] // COUNTS_PER_TICK)
@@ -534,6 +576,10 @@ class _UserPhase:
                 self._add(lane, i, flat.OP_WAIT, self._event("pipe", pipe), self.pipe_read[pipe])
         self._return_to_user(lane, i)
 
+    def _schedule_timeout(self, lane: _Lane, i: int) -> None:
+        if self.recording.columns["order"][i] == 0 and self.recording.symbol("b", i) == "trjitter":
+            lane.sleep = int(self.recording.columns["a"][i]) + 1
+
     def _nanosleep(self, lane: _Lane, i: int) -> None:
         if self.recording.columns["order"][i] == 0:
             self._enter_kernel(lane, i)
@@ -556,14 +602,22 @@ class _UserPhase:
         self._return_to_user(lane, i)
 
     def _call_rcu(self, lane: _Lane, i: int) -> None:
-        if self.recording.symbol("a", i) not in SIMULATED_CALLBACKS:
-            lane.call_rcu = True
+        """A callback, queued with the request before if that is near; closing a file in exit is a cond_resched()."""
+        callback = self.recording.symbol("a", i)
+        if callback in SIMULATED_CALLBACKS:
+            return
+        exit_closes = lane.exiting and callback == "file_free_rcu"
+        if exit_closes or not lane.ops or lane.gap > CALLBACK_SLACK or lane.ops[-1][flat.KIND] in BLOCKING:
+            self._add(lane, i, flat.OP_NOP, after=exit_closes)
+        lane.ops[-1][flat.FLAGS] |= flat.CALL_RCU
 
     def _note_stack(self, i: int) -> None:
         """Remember when the kernel stack of a dead task went back: for checks, the simulator decides that itself."""
         columns = self.recording.columns
         order, pfn = int(columns["order"][i]), int(columns["a"][i])
-        if order == 3:
+        if order == 2:
+            self.task_frees.append(i)
+        elif order == 3:
             self.freed_stacks[pfn] = int(columns["pfn"][i])
         elif order == 4 and pfn in self.freed_stacks:
             pid = self.freed_stacks.pop(pfn)
@@ -589,4 +643,6 @@ class _UserPhase:
         program.handles = self.pages.handles
         program.events = self.events
         program.mms = self.mms
+        program.first_tick = int(COUNTS_PER_TICK - self.recording.time[self.cut] % COUNTS_PER_TICK)
         program.stack_free = np.array(self.stack_frees, np.int32).reshape(-1, 2)
+        program.task_free = np.array(self.task_frees, np.int32)

@@ -23,7 +23,7 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZE_SYNTAX, parse_size
 from mcsim.trace.recording import NS_PER_COUNT
-from mcsim.workload.program import RecordedProgram
+from mcsim.workload.program import RecordedProgram, read_gaps
 
 # gfp flags as the recordings have them: argument pages of an exec, kernel stacks.
 GFP_ARGUMENTS = 0x100DC2
@@ -539,7 +539,10 @@ class _Compiler:
         self.mms += 1
         lane.add(flat.OP_EXEC, EXEC_GAP, lane.mm, self.image_number[step.image])
         lane.add(flat.OP_NOP, _per_kb(CLEAR_COUNTS_PER_KB, image.mapped), flags=flat.RESCHED_AFTER)
-        lane.add(flat.OP_PAGE_FREE, _per_kb(READ_COUNTS_PER_KB, image.mapped), arguments, flags=flat.GAP_READ)
+        *steps, relocating = read_gaps(_per_kb(READ_COUNTS_PER_KB, image.mapped))
+        for gap in steps:
+            lane.add(flat.OP_NOP, gap, flags=flat.RESCHED_AFTER)
+        lane.add(flat.OP_PAGE_FREE, relocating, arguments)
         lane.return_to_user(BPRM_GAP)
 
     def _need_own_memory(self, lane: _Lane, key: str) -> None:
