@@ -24,10 +24,12 @@ from kernels.boot import Boot, make_boot, place_boot
 from kernels.maple_tree import LAYOUT_32
 from kernels.policy import Policy
 from kernels.sched import (
+    EXEC_DELAY_RECORDED,
     STREAM_LENGTH,
     STREAM_RCU_QS,
     STREAM_RCU_RUN,
     STREAM_STACK_FREE,
+    STREAM_TASK_FREE,
     Sched,
     Timing,
     make_sched,
@@ -39,11 +41,7 @@ from mcsim.validate.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.workload.mixture import recordings_folder
 from mcsim.workload.program import RecordedProgram, mix
 
-# A program does not hold the phase of its clock: it is run at this many phases, drawn like those of any boot. With the
-# recorded phase the medians over the shipped recordings are the same within half a per cent of live sets.
-PHASES = 8
-SEED = 0
-ALLOCATIONS = (flat.OP_PAGE_ALLOC, flat.OP_EXEC, flat.OP_MMAP)
+ALLOCATIONS = (flat.OP_PAGE_ALLOC, flat.OP_COPY_PROCESS, flat.OP_EXEC, flat.OP_MMAP)
 
 OTHER_RAM = (30, 31, 32, 33, 34, 35)
 TAIL_VARIANTS = {OLD: "V0", NEW: "V3"}  # only the tail policy matters for where pages go
@@ -57,9 +55,10 @@ MIN_EQUAL = 0.95  # median over the recordings
 MAX_OUT_OF_ORDER = 0.0005
 
 
-def without_noise() -> Timing:
-    """Recorded gaps as they are, no artificial delay."""
-    return Timing(gap_factor=lognormal_factors(0.0), boot_factor=lognormal_factors(0.0), exec_delay=0)
+def without_noise(program: RecordedProgram) -> Timing:
+    """Gaps, artificial delays and the phase of the clock as they were recorded."""
+    as_it_was = lognormal_factors(0.0)
+    return Timing(as_it_was, as_it_was, EXEC_DELAY_RECORDED, program.first_tick)
 
 
 class Bench:
@@ -77,13 +76,15 @@ class Bench:
 
     @cached_property
     def recorded_stream(self) -> NDArray[np.int64]:
-        """Page requests and stack frees in recorded order, up to the login prompt and with it."""
+        """Page requests, and what RCU gave back, in recorded order, up to the login prompt and with it."""
         program = self.program
         kinds = program.op[:, flat.KIND]
         login = int(np.flatnonzero(kinds == flat.OP_LOGIN)[0])
         rows = np.flatnonzero(kinds <= flat.LAST_PAGE_OP)
-        what = np.concatenate([rows, STREAM_STACK_FREE - program.stack_free[:, 1].astype(np.int64)])
-        when = np.concatenate([program.record[rows], program.stack_free[:, 0]])
+        stacks = STREAM_STACK_FREE - program.stack_free[:, 1].astype(np.int64)
+        tasks = np.full(len(program.task_free), STREAM_TASK_FREE)
+        what = np.concatenate([rows, stacks, tasks])
+        when = np.concatenate([program.record[rows], program.stack_free[:, 0], program.task_free])
         order = np.argsort(when, kind="stable")
         before = order[when[order] < program.record[login]]
         return np.append(what[before], login)
@@ -99,9 +100,9 @@ class Bench:
         self.sched.clock[STREAM_LENGTH] = len(passed)
         return self._place(variant, ram_mb)
 
-    def run_without_noise(self, phase: int) -> NDArray[np.int64]:
-        """The simulated order without timing noise at one phase of the clock, as a stream."""
-        if not run_boot(self.arrays, without_noise(), self.sched, SEED, phase, 0):
+    def run_without_noise(self) -> NDArray[np.int64]:
+        """The simulated order without timing noise, as a stream."""
+        if not run_boot(self.arrays, without_noise(self.program), self.sched, np.uint64(0), np.uint64(0), 0):
             raise UserError("every lane of the program waits for another", file=self.program.name)
         return self.sched.stream[: self.sched.clock[STREAM_LENGTH]].astype(np.int64)
 
@@ -118,43 +119,39 @@ class Bench:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One recording beside its program run without noise; means over the phases of the clock.
+    """One recording beside its program run without noise.
 
     equal_live_sets: share of order-7 allocations at which the same images live as in the recording. out_of_order: share
     of pairs of allocations that come in the other order. Free lists: free blocks of order 0 to 10 at login.
     """
 
     name: str
-    jitter: int
+    environment: str
     order7_allocations: int
     equal_live_sets: float
     out_of_order: float
-    recorded_free_lists: tuple[float, ...]
-    simulated_free_lists: tuple[float, ...]
+    recorded_free_lists: tuple[int, ...]
+    simulated_free_lists: tuple[int, ...]
 
 
-def compare_order(bench: Bench, phases: int = PHASES) -> Comparison:
+def compare_order(bench: Bench) -> Comparison:
     """Run a program without noise under its own variant and RAM and compare it with its recording."""
     program = bench.program
     wanted = live_sets(program, bench.recorded_stream)
     _, recorded_lists = bench.place_recorded(program.variant, program.ram_mb)
-    equal, out_of_order, lists = [], [], []
-    for phase in range(phases):
-        stream = bench.run_without_noise(phase)
-        got = live_sets(program, stream)
-        equal.append(sum(got.get(mm) == alive for mm, alive in wanted.items()) / max(1, len(wanted)))
-        rows = stream[stream >= 0]
-        allocations = rows[np.isin(program.op[rows, flat.KIND], ALLOCATIONS)]
-        out_of_order.append(pairs_out_of_order(program.record[allocations]))
-        lists.append(bench.place_simulated(program.variant, program.ram_mb)[1])
+    stream = bench.run_without_noise()
+    got = live_sets(program, stream)
+    _, simulated_lists = bench.place_simulated(program.variant, program.ram_mb)
+    rows = stream[stream >= 0]
+    allocations = rows[np.isin(program.op[rows, flat.KIND], ALLOCATIONS)]
     return Comparison(
         name=program.name,
-        jitter=program.jitter,
+        environment=program.environment,
         order7_allocations=len(wanted),
-        equal_live_sets=float(np.mean(equal)),
-        out_of_order=float(np.mean(out_of_order)),
-        recorded_free_lists=tuple(map(float, recorded_lists)),
-        simulated_free_lists=tuple(map(float, np.mean(lists, axis=0))),
+        equal_live_sets=sum(got.get(mm) == alive for mm, alive in wanted.items()) / max(1, len(wanted)),
+        out_of_order=pairs_out_of_order(program.record[allocations]),
+        recorded_free_lists=tuple(recorded_lists.tolist()),
+        simulated_free_lists=tuple(simulated_lists.tolist()),
     )
 
 
