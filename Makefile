@@ -63,6 +63,8 @@ results: .venv/.installed
 	$(BIN)/python -m docs.results.non_monotonic
 	$(BIN)/python -m docs.results.linux_6_6
 	$(BIN)/python -m docs.results.mail_2022
+	$(BIN)/python -m docs.results.timing
+	$(BIN)/python -m docs.results.sensitivity
 
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation

@@ -19,14 +19,15 @@ from kernels.page_alloc import largest_free_order, nr_free_pages
 from kernels.policy import Policy
 from kernels.program import LANE_FIRST, LANE_PID, RECORDING_LANE, RECORDING_LANE_END, Program
 from kernels.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
-from kernels.sched import STREAM_LENGTH, Sched, Timing, make_sched, run_boot
+from kernels.sched import BOOT_FACTOR, STREAM_LENGTH, Sched, Timing, make_sched, run_boot
 
 NS_PER_COUNT = 768
 PID_KERNEL = 0  # whose request failed, where no process had made it
 
 # One record a boot: its number; the recordings whose user phase and pre-init phase it runs; whether and why it failed
 # (classes of kernels/boot.py), at which order, in which process of the recording, when (microseconds since the kernel
-# started /init); free pages and largest free order at that moment or at the login prompt, -1 if no page is free.
+# started /init); free pages and largest free order at that moment or at the login prompt, -1 if no page is free; the
+# factor of all its CPU gaps, in fixed point (kernels/rng.py: FACTOR_BITS).
 OUTCOME = np.dtype(
     [
         ("boot", np.int64),
@@ -39,6 +40,7 @@ OUTCOME = np.dtype(
         ("time_us", np.int64),
         ("free_pages", np.int32),
         ("largest_free_order", np.int8),
+        ("boot_factor", np.int32),
     ]
 )
 
@@ -95,6 +97,7 @@ def simulate_boot(
         outcome["time_us"] = np.int64(sched.stream_time[position]) * NS_PER_COUNT // 1000
     outcome["free_pages"] = nr_free_pages(boot.zone)
     outcome["largest_free_order"] = largest_free_order(boot.zone)
+    outcome["boot_factor"] = sched.clock[BOOT_FACTOR]
     return True
 
 

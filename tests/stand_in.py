@@ -22,6 +22,7 @@ OUTCOME = np.dtype(
         ("time_us", "i8"),
         ("free_pages", "i4"),
         ("largest_free_order", "i1"),
+        ("boot_factor", "i4"),
     ]
 )
 
@@ -48,4 +49,5 @@ def simulate(task: Any, source: str, first: int, count: int) -> Any:
         outcome["failed"] = outcome["failure_class"] = failed
         outcome["order"], outcome["process"], outcome["time_us"] = 7 * failed, 40 + boot % 50, 1000 * boot
         outcome["free_pages"], outcome["largest_free_order"] = 600, 6 if failed else 8
+        outcome["boot_factor"] = (1 << 20) * (1 + boot % 3)
     return outcomes

@@ -74,7 +74,7 @@ class TestText:
             "Clopper-Pearson",
             "99 %",
             "seed 20220601",
-            "gap sigma 0.15",
+            "gap sigma 0.11",
             "kernels ",
         ):
             assert needed in words

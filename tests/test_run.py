@@ -182,7 +182,7 @@ class TestRefusal:
             (
                 "[workload]",
                 "[timing]\ngap_sigma = 0.2\n[workload]",
-                r"experiment.timing.gap_sigma: 0.15 there, 0.2 here",
+                r"experiment.timing.gap_sigma: 0.11 there, 0.2 here",
             ),
         ],
     )

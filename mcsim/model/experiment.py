@@ -19,9 +19,10 @@ from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZES_SYNTAX, format_size, parse_sizes
 from mcsim.model.variants import Policies, Variant
 
-MODEL_VERSION = 1  # rises when the same description would give other outcomes
+MODEL_VERSION = 2  # rises when the same description would give other outcomes
 RNG_VERSION = "philox4x32-10/1"  # the generator and the layout of its counters
 MAX_SIGMA = 2.0  # the largest factor then still fits the fixed-point numbers of the kernels
+MAX_MEDIAN = 10.0
 MAX_BOOTS = 1_000_000_000
 MAX_SEED = (1 << 63) - 1
 BOOTS_SYNTAX = f"a whole number from 1 to {MAX_BOOTS}"
@@ -71,11 +72,32 @@ class Timing(Section):
         le=MAX_SIGMA,
         description="a number from 0 to 2: sigma of the lognormal factor common to one boot",
     )
+    boot_median: float = Field(
+        default=1.0,
+        gt=0,
+        le=MAX_MEDIAN,
+        description="a number above 0, up to 10: median of that factor (1: as fast as the recordings)",
+    )
     jitter: Literal[0, 2] = Field(
         default=0,
         description="0 (no artificial delay) or 2 (at each exec: the delays and sleeps of noisy recordings)",
     )
     tick_phase: Literal["uniform"] = Field(default="uniform", description="'uniform' (over the 10 ms of the clock)")
+
+
+class HostLoad(Section):
+    """How fast counted boots ran: median and sigma of `boot_factor` over all, and sigma within one series of boots."""
+
+    boot_median: float = Field(gt=0, le=MAX_MEDIAN, description="a number above 0, up to 10")
+    boot_sigma: float = Field(gt=0, le=MAX_SIGMA, description="a number above 0, up to 2")
+    within_sigma: float = Field(gt=0, le=MAX_SIGMA, description="a number above 0, below boot_sigma")
+
+
+class WorkloadTiming(Section):
+    """The timing.toml of a folder of programs: what was fitted on its recordings."""
+
+    timing: Timing = Field(default_factory=Timing, description="a table, as in an experiment")
+    host_load: HostLoad | None = Field(default=None, description="a table")
 
 
 class ExperimentFile(Section):
@@ -305,14 +327,15 @@ def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
     except ValidationError as error:
         raise user_error(error, ExperimentFile) from None
     question = file.experiment
+    workload = _workload(file.workload, path)
     return Experiment(
         name=_name(question.name, path),
         title=question.title,
         variants=_variants(question.variants, variants.resolve(file.variants)),
         ram=_ram(question.ram, file.machine),
         machine=file.machine,
-        workload=_workload(file.workload, path),
-        timing=file.timing,
+        workload=workload,
+        timing=_timing(file.timing, workload),
         boots=question.boots,
         seed=question.seed,
         source=text,
@@ -353,6 +376,30 @@ def _ram(text: str | list[str], machine: Machine) -> tuple[int, ...]:
     except UserError as error:
         raise error.at(key="experiment.ram") from None
     return sizes
+
+
+def workload_timing(workload: str) -> WorkloadTiming:
+    """What the workload's folder says about its timing; the general defaults if it says nothing.
+
+    Raises UserError for a timing.toml that is none.
+    """
+    shipped_folder = experiments_folder() / "recordings" / workload
+    path = (shipped_folder if shipped_folder.is_dir() else Path(workload)) / "timing.toml"
+    if not path.is_file():
+        return WorkloadTiming()
+    text = path.read_text(encoding="utf-8")
+    try:
+        return WorkloadTiming.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise _syntax_error(error, text, path) from None
+    except ValidationError as error:
+        raise user_error(error, WorkloadTiming).at(file=path) from None
+
+
+def _timing(given: Timing, workload: str) -> Timing:
+    """The timing of an experiment: what it does not say comes from its workload."""
+    fitted = workload_timing(workload).timing.model_dump(exclude_unset=True)
+    return Timing(**{**fitted, **given.model_dump(exclude_unset=True)})
 
 
 def _workload(source: WorkloadSource, path: Path) -> str:

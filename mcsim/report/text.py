@@ -138,7 +138,8 @@ def provenance(result: Result) -> list[str]:
     made_with = ", ".join(f"{name} {versions.get(name, '?')}" for name in names)
     return [
         f"experiment {experiment.name}, seed {experiment.seed}, workload {workload}",
-        f"timing: gap sigma {timing.gap_sigma:g}, boot sigma {timing.boot_sigma:g} (lognormal, median 1), "
+        f"timing: gap sigma {timing.gap_sigma:g}, boot sigma {timing.boot_sigma:g} (lognormal, median "
+        f"1 and {timing.boot_median:g}), "
         f"jitter {timing.jitter}, tick phase {timing.tick_phase}",
         f"kernels {manifest['kernels'][:12]}, {made_with}, Python {versions.get('python', '?')}",
     ]

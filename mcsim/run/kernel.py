@@ -51,16 +51,17 @@ def kernel_timing(timing: Timing) -> Any:
 
     return sched.Timing(
         gap_factor=lognormal_factors(timing.gap_sigma),
-        boot_factor=lognormal_factors(timing.boot_sigma),
+        boot_factor=lognormal_factors(timing.boot_sigma, timing.boot_median),
         exec_delay=int(timing.jitter == 2),
     )
 
 
 @lru_cache(maxsize=16)
-def lognormal_factors(sigma: float) -> NDArray[np.int32]:
-    """The lognormal distribution of median 1 as the kernels draw from it: equally likely quantiles.
+def lognormal_factors(sigma: float, median: float = 1.0) -> NDArray[np.int32]:
+    """A lognormal distribution as the kernels draw from it: equally likely quantiles.
 
-    int32[2**FACTOR_TABLE_BITS], fixed point with FACTOR_BITS bits behind the point, read-only.
+    int32[2**FACTOR_TABLE_BITS], fixed point with FACTOR_BITS bits behind the point, read-only. Factors of 2,048 and
+    above have no room (only at the far end of what `[timing]` allows): they become the largest that has.
     """
     import numpy as np
 
@@ -69,8 +70,9 @@ def lognormal_factors(sigma: float) -> NDArray[np.int32]:
     # Python's own inverse, not scipy's: the table decides outcomes, so it must not change with a library.
     inverse = NormalDist().inv_cdf
     size = 1 << FACTOR_TABLE_BITS
-    quantiles = [math.exp(sigma * inverse((number + 0.5) / size)) for number in range(size)]
-    table = np.array([round(each * (1 << FACTOR_BITS)) for each in quantiles], dtype=np.int32)
+    quantiles = [median * math.exp(sigma * inverse((number + 0.5) / size)) for number in range(size)]
+    most = 2**31 - 1
+    table = np.array([min(most, round(each * (1 << FACTOR_BITS))) for each in quantiles], dtype=np.int32)
     table.flags.writeable = False
     return table
 

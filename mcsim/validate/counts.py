@@ -42,7 +42,7 @@ class Cell:
 
     @property
     def calibration(self) -> bool:
-        """Whether the model was fitted to this cell."""
+        """Whether the model may be fitted to this cell."""
         return self.use == CALIBRATION
 
 

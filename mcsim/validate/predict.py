@@ -14,8 +14,13 @@ besides its Monte Carlo error. It is described by draws of P, made in two steps:
    added in the mean, each with the weight of a Gamma(1/2) variable: without failures P has Jeffreys' distribution
    Beta(1/2, boots + 1/2), otherwise this changes next to nothing.
 
-All cells of an environment use the same draws, since they rest on the same recordings: sums and differences of cells
-are right, too. The generator is seeded: equal boots give equal numbers.
+3. Real boots of one series (one RAM size and noise setting) were run in one go, under a load of the host that they
+   shared and nobody wrote down. Simulated boots draw their factor from the prior over all loads (`host_load` in the
+   workload's timing.toml). A draw of P is about one series: its median factor is drawn, and boots are weighted by how
+   likely their own factor is under it (importance sampling; a series varies less than all, so weights are bounded).
+
+All cells of an environment use the same draws of 1 and all cells of one series those of 3: sums and differences are
+right, too. The generators are seeded: equal boots give equal numbers.
 """
 
 from __future__ import annotations
@@ -32,16 +37,15 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from kernels.memblock import RAM_MB_VALID
+from kernels.rng import FACTOR_BITS
 from mcsim.errors import UserError
-from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, parse
+from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, HostLoad, parse, workload_timing
 from mcsim.run import engine, kernel
 from mcsim.run.store import Store
 from mcsim.validate.counts import Place
 from mcsim.validate.recorded_kernels import DEFINITIONS
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from mcsim.run.progress import Progress
 
 DRAWS = 2000
@@ -49,6 +53,7 @@ DRAWS_SEED = 20221123
 BOOTS = 2000  # per cell: the Monte Carlo error then is a third of what 21 recordings leave
 SEED = 20220601
 LEAST_PARAMETER = 0.1
+DRAWS_AT_A_TIME = 200  # weights of 2,000 boots then take 3 MB
 
 
 @dataclass(frozen=True)
@@ -90,18 +95,43 @@ class Weights:
         self.extra = generator.gamma(0.5, size=(draws, 2))
 
     def predict(
-        self, recording: NDArray[np.integer], pre_init: NDArray[np.integer], failed: NDArray[np.integer]
+        self,
+        recording: NDArray[np.integer],
+        pre_init: NDArray[np.integer],
+        failed: NDArray[np.integer],
+        load: SeriesLoad | None = None,
     ) -> Prediction:
-        """The prediction from boots: the number of the recording and of the pre-init phase, and 0 or 1, of each."""
-        shape = self.recordings.shape[1], self.pre_init.shape[1]
-        place = np.ravel_multi_index((recording.astype(np.int64), pre_init.astype(np.int64)), shape)
-        boots = np.bincount(place, minlength=shape[0] * shape[1]).reshape(shape)
-        failing = np.bincount(place, weights=failed, minlength=shape[0] * shape[1]).reshape(shape)
-        total = ((self.recordings @ boots) * self.pre_init).sum(axis=1)
-        share = ((self.recordings @ failing) * self.pre_init).sum(axis=1) / total
+        """The prediction from boots: the number of the recording and of the pre-init phase, and 0 or 1, of each.
+
+        `load`: the loads that the series may have run under; None for boots that are not of one series.
+        """
         count = len(failed)
+        share = np.empty(len(self.extra))
+        for first in range(0, len(share), DRAWS_AT_A_TIME):
+            some = slice(first, first + DRAWS_AT_A_TIME)
+            weight = self.recordings[some][:, recording] * self.pre_init[some][:, pre_init]
+            if load is not None:
+                weight *= load.weights(some)
+            share[some] = weight @ failed / weight.sum(axis=1)
         draws = (count * share + self.extra[:, 0]) / (count + self.extra.sum(axis=1))
         return Prediction(count, int(np.sum(failed)), draws)
+
+
+class SeriesLoad:
+    """The load of the host that the boots of one series shared: a draw of its median factor for each draw of P."""
+
+    def __init__(self, prior: HostLoad, factors: NDArray[np.float64], seed: Sequence[int], draws: int = DRAWS) -> None:
+        """factors: float64[boots], those that the simulated boots drew. seed: the same for all cells of a series."""
+        between = np.sqrt(prior.boot_sigma**2 - prior.within_sigma**2)
+        self._shift = np.random.default_rng(seed).normal(0.0, between, draws)  # of the logarithm
+        self._log = np.log(factors / prior.boot_median)
+        self._prior = prior
+
+    def weights(self, some: slice) -> NDArray[np.float64]:
+        """Density of each boot's factor under the drawn load over that of the prior, float64[draws, boots]."""
+        within = (self._log[None, :] - self._shift[some, None]) / self._prior.within_sigma
+        overall = self._log / self._prior.boot_sigma
+        return np.asarray(np.exp((overall**2 - within**2) / 2))
 
 
 def _dirichlet(levels: int, draws: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -123,7 +153,8 @@ def _dirichlet_parameter(levels: int) -> float:
 class Simulation:
     """How cells are simulated: result folders under `folder`, the first `boots` boots of each cell.
 
-    timing: lines KEY=VALUE (TOML) that replace defaults of `[timing]`. workers: None for one per processor.
+    timing: lines KEY=VALUE (TOML) that replace keys of `[timing]`. A boot_median or boot_sigma among them replaces the
+    prior over the load of the host. workers: None for one per processor.
     """
 
     folder: Path
@@ -131,6 +162,11 @@ class Simulation:
     seed: int = SEED
     timing: Sequence[str] = ()
     workers: int | None = None
+
+    def host_load(self, environment: str) -> HostLoad | None:
+        """The prior over the load of the host, unless there is none or it was replaced."""
+        replaced = {line.split("=")[0].strip() for line in self.timing} & {"boot_median", "boot_sigma"}
+        return None if replaced else workload_timing(environment).host_load
 
 
 def experiment(environment: str, jitter: int, simulation: Simulation) -> Experiment:
@@ -142,6 +178,8 @@ def experiment(environment: str, jitter: int, simulation: Simulation) -> Experim
         "\n".join([f"[variants.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in definition.items())])
         for name, definition in DEFINITIONS.items()
     ]
+    prior = simulation.host_load(environment)
+    load = [] if prior is None else [f"boot_median = {prior.boot_median}", f"boot_sigma = {prior.boot_sigma}"]
     text = f"""# Written by `mcsim validate`: the kernels whose boots were recorded and counted.
 [experiment]
 name = "{environment}-jitter-{jitter}"
@@ -155,7 +193,7 @@ recordings = {json.dumps(environment)}
 
 [timing]
 jitter = {jitter}
-{_lines(simulation.timing)}
+{_lines(load)}{_lines(simulation.timing)}
 {_lines(tables)}"""
     return parse(text, "--timing" if simulation.timing else f"validate {environment}").with_seed(simulation.seed)
 
@@ -198,11 +236,16 @@ def _predict_group(
     )
     arrays = kernel.load_workload(environment).arrays
     weights = Weights(len(arrays.recording), len(arrays.pre_init_range))
-    return {
-        cells[task.variant, task.ram >> 20]: _prediction(weights, store.read(task), simulation.boots) for task in tasks
-    }
-
-
-def _prediction(weights: Weights, outcomes: pl.DataFrame, boots: int) -> Prediction:
-    used = outcomes.head(boots)  # in the order of boots, none missing
-    return weights.predict(used["recording"].to_numpy(), used["pre_init"].to_numpy(), used["failed"].to_numpy())
+    prior = simulation.host_load(environment)
+    found = {}
+    for task in tasks:
+        used = store.read(task).head(simulation.boots)  # in the order of boots, none missing
+        recording, pre_init, failed, factor = (
+            used[name].to_numpy() for name in ("recording", "pre_init", "failed", "boot_factor")
+        )
+        ram_mb = task.ram >> 20
+        load = None
+        if prior is not None:
+            load = SeriesLoad(prior, factor / (1 << FACTOR_BITS), (DRAWS_SEED, ram_mb, jitter))
+        found[cells[task.variant, ram_mb]] = weights.predict(recording, pre_init, failed, load)
+    return found

@@ -63,7 +63,7 @@ def page(validation: Validation) -> str:
     ]
     legend = (
         f"p: exact two-sided predictive p-value. Holm: adjusted over one family, the cells with n >= {MIN_BOOTS} and "
-        f"all pooled rows; '-' outside of it. cal: the model was fitted to this cell; chk: it was not. '!': adjusted "
+        f"all pooled rows; '-' outside of it. cal: marked for calibration; chk: for checking. '!': adjusted "
         f"p < {ALPHA}. P: {_list(simulated)} simulated boots a cell; its {percent(LEVEL)} "
         "interval holds the error of a finite sample of recordings, too (docs/validation.md)."
     )
