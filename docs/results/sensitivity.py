@@ -20,7 +20,7 @@ PAIR = ("linux-6.1.y", "linux-6.6")
 
 
 def settings() -> dict[str, Timing]:
-    """Names and timings: the fitted one, and each part of it halved and doubled; the last one is that of counted boots."""
+    """Timings by name: the fitted one, each part of it halved and doubled, and that of the counted boots."""
     fitted = workload_timing("C")
     base = fitted.timing
     assert fitted.host_load is not None
