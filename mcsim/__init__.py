@@ -5,14 +5,15 @@ In Python::
     import mcsim
     result = mcsim.run("mail-2022", boots=200, out="results/mail-2022")
     result.summary()  # a polars data frame: one row per variant and RAM size
+    mcsim.compare(result, baseline="maple-naive")  # another: each variant against that one, boot by boot
 
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
 # The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
 from mcsim import run as _run_package  # noqa: F401
-from mcsim.api import load, run
+from mcsim.api import compare, load, run
 from mcsim.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "load", "run"]
+__all__ = ["UserError", "__version__", "compare", "load", "run"]

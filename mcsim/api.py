@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from mcsim.errors import UserError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from mcsim.model.experiment import Experiment
     from mcsim.result import Result
     from mcsim.run.engine import Backend
@@ -68,3 +70,23 @@ def load(path: str | Path) -> Result:
     from mcsim.result import Result
 
     return Result(path)
+
+
+def compare(
+    result: Result | str | Path,
+    *,
+    baseline: str,
+    ram: Iterable[str] = (),
+    delta: float = 0.02,
+    level: float = 0.95,
+    peeking: bool = False,
+) -> pl.DataFrame:
+    """Each other variant of a result against `baseline` on the same boots: a polars data frame.
+
+    One row per variant and RAM size, and one for all sizes in `ram` (default: all); `mcsim.stats.compare.compare`
+    explains columns, verdicts and `peeking`. UserError for any bad input.
+    """
+    from mcsim.stats.compare import compare as compare_result
+
+    loaded = load(result) if isinstance(result, str | Path) else result
+    return compare_result(loaded, baseline, ram=ram, delta=delta, level=level, peeking=peeking)

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 
 import click
 
+from mcsim.cli.compare_command import compare
 from mcsim.cli.conform_command import conform
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
+from mcsim.cli.plan_command import plan
 from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
+from mcsim.cli.selftest_command import selftest
 from mcsim.cli.validate_command import validate
 
 EXIT_USER_ERROR = 2
@@ -31,6 +34,8 @@ def cli() -> None:
       mcsim run mail-2022 --boots 200        a quick look at the shipped experiment
       mcsim run mail-2022                    all of its boots; the same command again continues
       mcsim report results/mail-2022         table and plots of what is there
+      mcsim compare RESULT --baseline V      which variants differ from V, which are equivalent
+      mcsim plan --p1 0.3 --p2 0.2 --paired  how many boots that takes
       mcsim validate                         predictions beside failure counts of real boots
       mcsim list                             experiments, variants and workloads that come along
       mcsim conform golden/*.jsonl.gz        our allocators against vectors of the real kernel code
@@ -40,11 +45,14 @@ def cli() -> None:
 
 cli.add_command(run)
 cli.add_command(report)
+cli.add_command(compare)
+cli.add_command(plan)
 cli.add_command(validate)
 cli.add_command(list_command)
 cli.add_command(import_command)
 cli.add_command(conform)
 cli.add_command(replay)
+cli.add_command(selftest)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -173,12 +173,12 @@ def page(result: Result, level: float = 0.95) -> str:
         cell_table(_by_variant(summary, result)),
         ["P(OOM) in per cent", "", *matrix(summary)],
         [*same_boots(result), f"Failures: {classes(summary)}."],
-        ["", *_wrapped(method(summary, level))],
+        ["", *wrapped(method(summary, level))],
     ]
     if mail.belongs_beside(result.experiment):
         parts.append(["The mail's figures: " + mail.SOURCE, mail.USERLAND, "", *mail_table(summary, level)])
-    parts.append(_wrapped(provenance(result)))
-    return "\n\n".join("\n".join(_wrapped(part)).strip("\n") for part in parts) + "\n"
+    parts.append(wrapped(provenance(result)))
+    return "\n\n".join("\n".join(wrapped(part)).strip("\n") for part in parts) + "\n"
 
 
 def _by_variant(summary: pl.DataFrame, result: Result) -> pl.DataFrame:
@@ -194,7 +194,8 @@ def _series(values: list[int]) -> pl.Series:
     return pl.Series("order", values, dtype=pl.Int64)
 
 
-def _wrapped(lines: Iterable[str]) -> list[str]:
+def wrapped(lines: Iterable[str]) -> list[str]:
+    """Lines that are too long, as several."""
     import textwrap
 
     return [part for line in lines for part in (textwrap.wrap(line, WIDTH) if len(line) > WIDTH else [line])]

@@ -25,10 +25,7 @@ def interval(failures: int, boots: int, level: float = 0.95, method: Method = "e
     Zero failures give low = 0 and an upper bound above 0; all failures give high = 1 and a lower bound below
     1.
     """
-    if not 0.0 < level < 1.0:
-        raise UserError(f"{level} is not a level", valid="a number between 0 and 1, as 0.95")
-    if not 0 <= failures <= boots:
-        raise ValueError(f"{failures} failures of {boots} boots")
+    check_counts(failures, boots, level)
     if boots == 0:
         return Interval(0.0, 1.0)
     from scipy.stats import binomtest
@@ -38,3 +35,16 @@ def interval(failures: int, boots: int, level: float = 0.95, method: Method = "e
     low = 0.0 if failures == 0 else float(found.low)
     high = 1.0 if failures == boots else float(found.high)
     return Interval(max(0.0, low), min(1.0, high))
+
+
+def check_level(level: float) -> None:
+    """UserError unless `level` is one."""
+    if not 0.0 < level < 1.0:
+        raise UserError(f"{level} is not a level", valid="a number between 0 and 1, as 0.95")
+
+
+def check_counts(failures: float, boots: float, level: float) -> None:
+    """The same, and ValueError for more failures than boots."""
+    check_level(level)
+    if not 0 <= failures <= boots:
+        raise ValueError(f"{failures} failures of {boots} boots")

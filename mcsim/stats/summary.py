@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
 from mcsim.stats.intervals import interval
+from mcsim.stats.sequences import sequence
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,8 +20,9 @@ CLASSES = {1: "contiguous", 2: "slab", 3: "maple_node", 4: "other_page"}
 def summarize(cells: Iterable[tuple[Task, pl.DataFrame]], level: float = 0.95) -> pl.DataFrame:
     """The summary of cells that have at least one boot, in the order given.
 
-    Columns: variant, ram ("32M"), ram_bytes, boots, failures, p, exact_low, exact_high, wilson_low,
-    wilson_high, level, and the failures of each class.
+    Columns: variant, ram ("32M"), ram_bytes, boots, failures, p, exact_low, exact_high, wilson_low, wilson_high,
+    sequence_low, sequence_high (these hold even if the number of boots was chosen by looking), level, and the failures
+    of each class.
     """
     import polars as pl
 
@@ -32,6 +34,7 @@ def summarize(cells: Iterable[tuple[Task, pl.DataFrame]], level: float = 0.95) -
         failures = int(outcomes["failed"].sum())
         exact = interval(failures, boots, level, "exact")
         wilson = interval(failures, boots, level, "wilson")
+        anytime = sequence(failures, boots, level)
         counts = {
             name: outcomes.filter((pl.col("failed") == 1) & (pl.col("failure_class") == number)).height
             for number, name in CLASSES.items()
@@ -48,6 +51,8 @@ def summarize(cells: Iterable[tuple[Task, pl.DataFrame]], level: float = 0.95) -
                 "exact_high": exact.high,
                 "wilson_low": wilson.low,
                 "wilson_high": wilson.high,
+                "sequence_low": anytime.low,
+                "sequence_high": anytime.high,
                 "level": level,
                 **counts,
             }
@@ -59,7 +64,8 @@ def empty_schema() -> dict[str, type[pl.DataType]]:
     """The columns of an empty summary."""
     import polars as pl
 
-    texts, floats = ("variant", "ram"), ("p", "exact_low", "exact_high", "wilson_low", "wilson_high", "level")
+    texts, ends = ("variant", "ram"), ("exact", "wilson", "sequence")
+    floats = ("p", *(f"{name}_{end}" for name in ends for end in ("low", "high")), "level")
     whole = ("ram_bytes", "boots", "failures", *CLASSES.values())
     kinds = {
         **dict.fromkeys(texts, pl.String),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,13 +61,15 @@ def open_counts_file() -> Path:
     return experiments_folder() / "counts" / "real-boots.csv"
 
 
-def read_counts(path: str | Path, environments: Iterable[str]) -> Counts:
+def read_counts(path: str | Path, environments: Iterable[str], variants: Iterable[str] = ()) -> Counts:
     """Read a counts file (CSV with COLUMNS, in any order; others are ignored).
+
+    A kernel is one of the recorded ones, or one of `variants`.
 
     Rows of other environments than `environments`, which have no workload, are dropped. Raises UserError with file,
     line and column for anything else that cannot be used.
     """
-    known = sorted(environments)
+    known, kernels = sorted(environments), [*recorded_variants(), *variants]
     cells: list[Cell] = []
     lines: dict[Place, int] = {}
     dropped: dict[str, tuple[int, int]] = {}
@@ -82,7 +84,7 @@ def read_counts(path: str | Path, environments: Iterable[str]) -> Counts:
                 cell_count, boot_count = dropped.get(environment, (0, 0))
                 dropped[environment] = (cell_count + 1, boot_count + boots)
                 continue
-            place, use = Place(environment, _variant(row), _ram(row), _jitter(row)), _text(row, "use")
+            place, use = Place(environment, _variant(row, kernels), _ram(row), _jitter(row)), _text(row, "use")
             if place in lines:
                 raise UserError(f"the same cell as in line {lines[place]}", valid="one line a cell")
             lines[place] = line
@@ -137,8 +139,8 @@ def _whole(row: Mapping[str, str | None], column: str, least: int) -> int:
     return int(value)
 
 
-def _variant(row: Mapping[str, str | None]) -> str:
-    value, known = _text(row, "variant"), recorded_variants()
+def _variant(row: Mapping[str, str | None], known: Sequence[str]) -> str:
+    value = _text(row, "variant")
     if value not in known:
         hint = did_you_mean(value, known)
         raise UserError(f"{value!r} is not a recorded kernel{hint}", key="variant", valid=", ".join(known))

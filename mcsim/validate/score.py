@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from mcsim.run.progress import Progress
+from mcsim.stats.multiple import holm
 from mcsim.validate.counts import Cell, Counts, Place, open_counts_file, read_counts
 from mcsim.validate.predict import Prediction, Simulation, interval, predict
 from mcsim.validate.recorded_kernels import NEW, OLD, TAILS
@@ -46,16 +47,6 @@ def two_sided(failures: int, boots: int, draws: NDArray[np.float64]) -> float:
     probability = predictive(boots, draws)
     unlikely = probability <= probability[failures] * (1 + 1e-7)  # equal but for rounding counts as equal
     return min(1.0, float(probability[unlikely].sum()))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down adjusted p-values, in the order given."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda each: p_values[each])):
-        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        adjusted[place] = highest
-    return adjusted
 
 
 @dataclass(frozen=True)

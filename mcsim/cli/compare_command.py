@@ -1,0 +1,107 @@
+"""`mcsim compare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mcsim.errors import UserError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from mcsim.result import Result
+
+EXIT_WORSE, EXIT_UNDECIDED = 1, 3
+
+
+@click.command(
+    epilog="Exit code with --gate: 0 every row is better or equivalent, 1 some row differs for the worse, 3 none does "
+    "but some row is undecided (more boots, or a larger --delta). Without it always 0; 2 bad input."
+)
+@click.argument("result", type=click.Path(path_type=Path))
+@click.option("--baseline", metavar="V", help="The variant that all others are compared with.")
+@click.option("--counts", type=click.Path(path_type=Path), metavar="FILE", help="Compare counts of real boots instead.")
+@click.option("--ram", multiple=True, metavar="R", help="Only these RAM sizes (repeatable); the last row pools them.")
+@click.option(
+    "--delta", type=float, default=0.02, show_default=True, metavar="D", help="Smaller differences do not matter."
+)
+@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of intervals and tests.")
+@click.option("--peeking", is_flag=True, help="Verdicts that hold although the run was looked at, or stopped, early.")
+@click.option("--gate", is_flag=True, help="Tell the verdict by the exit code, for CI.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "csv"]),
+    default="text",
+    show_default=True,
+    help="csv: all columns, proportions instead of per cent.",
+)
+@click.pass_context
+def compare(
+    context: click.Context,
+    result: Path,
+    baseline: str | None,
+    counts: Path | None,
+    ram: tuple[str, ...],
+    delta: float,
+    level: float,
+    peeking: bool,
+    gate: bool,
+    form: str,
+) -> None:
+    """Compare the variants of RESULT with a baseline, boot by boot: which differ, which are equivalent?
+
+    With --counts, failure counts of real boots (CSV: env,variant,ram_mb,jitter,boots,failures,use) are compared with
+    the simulated boots of the same kernel, or with those of --baseline.
+
+    \b
+    Examples:
+      mcsim compare results/mail-2022 --baseline maple-naive
+      mcsim compare results/mail-2022 --baseline maple-naive --ram 32M --gate
+      mcsim compare results/mail-2022 --counts real-boots.csv
+    """
+    import mcsim
+    from mcsim.report.comparison import counts_page, page
+
+    loaded = mcsim.load(result)
+    if counts is not None:
+        if peeking:
+            raise UserError("does not go with --counts", key="--peeking", valid="one of them")
+        frame = _counts(loaded, counts, baseline, ram, delta, level)
+        show = counts_page
+    elif baseline is None:
+        names = ", ".join(each.name for each in loaded.experiment.variants)
+        raise UserError("is missing", key="--baseline", valid=names)
+    else:
+        frame = mcsim.compare(loaded, baseline=baseline, ram=ram, delta=delta, level=level, peeking=peeking)
+        show = page
+    if form == "csv":
+        click.echo(frame.write_csv(), nl=False)
+    else:
+        click.echo(show(frame, f"{loaded.experiment.name}, seed {loaded.experiment.seed}"), nl=False)
+    if gate:
+        context.exit(gate_code(frame))
+
+
+def _counts(
+    loaded: Result, path: Path, baseline: str | None, ram: tuple[str, ...], delta: float, level: float
+) -> pl.DataFrame:
+    from mcsim.stats.compare import compare_counts
+    from mcsim.validate.counts import read_counts
+
+    names = [each.name for each in loaded.experiment.variants]
+    read = read_counts(path, [Path(loaded.experiment.workload).name], names)
+    return compare_counts(loaded, read.cells, baseline=baseline, ram=ram, delta=delta, level=level)
+
+
+def gate_code(frame: pl.DataFrame) -> int:
+    """Worst verdict as exit code; no row at all is undecided."""
+    from mcsim.stats.compare import DIFFERS, UNDECIDED
+
+    differs = frame.filter(frame["verdict"] == DIFFERS)
+    if (differs["difference"] > 0.0).any():
+        return EXIT_WORSE
+    return EXIT_UNDECIDED if frame.height == 0 or (frame["verdict"] == UNDECIDED).any() else 0
