@@ -10,6 +10,7 @@
 #   make fidelity         docs/fidelity.md    (VECTORS="..." RECORDINGS="..." for more than is in tests/data)
 #   make validation       docs/validation.md and results/predictions/N.csv
 #   make results          docs/results/
+#   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
 #
 #   make lock    choose the newest versions and write requirements.lock
 #   make clean   remove .venv, caches and builds; results stay
@@ -18,7 +19,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds test-plain lint format readme fidelity validation results wheel lock clean
+.PHONY: run test test-bounds test-plain lint format readme fidelity validation results sameness wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -66,6 +67,9 @@ results: .venv/.installed
 	$(BIN)/python -m docs.results.timing
 	$(BIN)/python -m docs.results.sensitivity
 
+sameness: .venv/.installed
+	$(BIN)/python -m docs.update_sameness
+
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation
 
@@ -83,7 +87,7 @@ wheel: .venv/.installed
 
 lock: .venv/.packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --group build --universal --python-version 3.11 --upgrade \
+	$(BIN)/uv pip compile pyproject.toml --extra dask --group dev --group build --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock" \
 	  -o requirements.lock
 

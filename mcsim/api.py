@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mcsim.model.experiment import Experiment
     from mcsim.result import Result
-    from mcsim.run.engine import Backend
+    from mcsim.run.crew import Backend
     from mcsim.run.progress import Progress
 
 
@@ -24,34 +24,48 @@ def run(
     out: str | Path | None = None,
     workers: int | None = None,
     backend: Backend = "threads",
+    scheduler: str | None = None,
+    shard: str | None = None,
     variants: Iterable[str] = (),
     ram: Iterable[str] = (),
     seed: int | None = None,
+    settings: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Run an experiment, or go on with it, and return its result.
 
     `experiment` is a file, the name of a shipped experiment, or a loaded one. `boots` and `seed` replace
-    those of the file; `variants` and `ram` (sizes such as "32M") select cells; `out` is the result folder
-    (default: results/NAME). Boots that the folder already holds are not simulated again. UserError for any
-    bad input.
+    those of the file, `settings` any other keys ({"stop.half_width": 0.01}); `variants` and `ram` (sizes such as
+    "32M") select cells; `out` is the result folder (default: results/NAME, with `shard` results/NAME-IofN). Boots that
+    the folder already holds are not simulated again. `shard` "I/N" simulates one of N parts, to be put together by
+    `merge`. With `backend` "dask", `scheduler` is its address. UserError for any bad input.
     """
     from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, select
     from mcsim.model.experiment import load as load_experiment
+    from mcsim.model.settings import Setting
     from mcsim.result import Result
-    from mcsim.run import engine
+    from mcsim.run import crew, engine
     from mcsim.run.progress import Silent
+    from mcsim.run.shard import Shard
     from mcsim.run.store import Store
 
-    loaded = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
+    if isinstance(experiment, Experiment):
+        if settings:
+            raise UserError("an experiment that is loaded has its settings", key="settings", valid="a file or a name")
+        loaded = experiment
+    else:
+        loaded = load_experiment(experiment, [Setting.of_value(*each) for each in (settings or {}).items()])
     if seed is not None:
         loaded = loaded.with_seed(seed)
     wanted = loaded.boots if boots is None else boots
     if not 1 <= wanted <= MAX_BOOTS:
         raise UserError(f"{wanted} is out of range", key="--boots", valid=BOOTS_SYNTAX)
-    if backend not in engine.BACKENDS:
-        raise UserError(f"{backend!r} is not a backend", key="--backend", valid=", ".join(engine.BACKENDS))
-    store = Store(Path("results") / loaded.name if out is None else Path(out))
+    if backend not in crew.BACKENDS:
+        raise UserError(f"{backend!r} is not a backend", key="--backend", valid=", ".join(crew.BACKENDS))
+    if (backend == "dask") != (scheduler is not None):
+        raise UserError("go together", key="--backend dask, --scheduler", valid="--scheduler tcp://HOST:8786")
+    part = None if shard is None else Shard.parse(shard)
+    store = Store(default_folder(loaded, shard) if out is None else Path(out))
     names, sizes = list(variants), list(ram)
     engine.run(
         loaded,
@@ -60,9 +74,16 @@ def run(
         boots=wanted,
         workers=engine.workers_or_all(workers),
         backend=backend,
+        scheduler=scheduler,
+        shard=part,
         progress=Silent() if progress is None else progress,
     )
     return Result(store.path)
+
+
+def default_folder(experiment: Experiment, shard: str | None = None) -> Path:
+    """Where the results of an experiment, or of one part of it, go unless the user says otherwise."""
+    return Path("results") / (experiment.name if shard is None else f"{experiment.name}-{shard.replace('/', 'of')}")
 
 
 def load(path: str | Path) -> Result:
@@ -90,3 +111,16 @@ def compare(
 
     loaded = load(result) if isinstance(result, str | Path) else result
     return compare_result(loaded, baseline, ram=ram, delta=delta, level=level, peeking=peeking)
+
+
+def merge(sources: Iterable[str | Path], out: str | Path) -> Result:
+    """The union of results of one experiment (parts, or runs on several machines) in the new folder `out`.
+
+    The same folder, byte for byte, in whatever order they are given and however often. UserError if they are of
+    different experiments, workloads or kernels.
+    """
+    from mcsim.result import Result
+    from mcsim.run.merge import merge as merge_folders
+
+    merge_folders([Path(each) for each in sources], Path(out))
+    return Result(out)

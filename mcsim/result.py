@@ -50,6 +50,23 @@ class Result:
             self._outcomes[task.id] = self.store.read(task)
         return self._outcomes[task.id]
 
+    def ended(self) -> list[str]:
+        """A sentence about the rules that ended cells; none where all cells have the boots asked for."""
+        words = self.manifest.get("ended", {})
+        cells: dict[str, list[Task]] = {}
+        for task in self.tasks:
+            if task.id in words:
+                cells.setdefault(words[task.id].partition(":")[0], []).append(task)
+        if cells.keys() <= {"max_boots"}:
+            return []
+        counts = ", ".join(f"{rule} {len(tasks)}" for rule, tasks in sorted(cells.items()))
+        return [f"Which rule ended how many cells: {counts}."]
+
+    def rule(self, task: Task) -> str | None:
+        """Which rule ended a task, `RULE: words`; None if its run did not end."""
+        ended: dict[str, str] = self.manifest.get("ended", {})
+        return ended.get(task.id)
+
     def summary(self, level: float = 0.95) -> pl.DataFrame:
         """One row a cell: boots, failures, P(OOM), exact and Wilson interval at `level`, failure classes."""
         from mcsim.stats.summary import summarize

@@ -94,6 +94,13 @@ def test_list_names_experiments_variants_and_their_commits(capsys: pytest.Captur
         (["rum"], "No such command 'rum'"),
         (["report", "."], "is not a result folder"),
         (["report", "nowhere"], "is not a result folder"),
+        (["run", "small.toml", "--set", "timing.gap_sigma=-1"], "--set timing.gap_sigma=-1: timing.gap_sigma: "),
+        (["run", "small.toml", "--shard", "0/3"], "--shard: '0/3' is not a part of a run"),
+        (["run", "small.toml", "--backend", "dask"], "--backend dask, --scheduler: go together"),
+        (["new", "small"], "small.toml: exists"),
+        (["new", "a b"], "experiment.name: 'a b' cannot name a folder"),
+        (["new", "/proc/x"], "/proc/x.toml: cannot be written"),
+        (["merge"], "Missing argument 'RESULT...'"),
         ([], "Usage: mcsim"),
     ],
 )
@@ -105,6 +112,18 @@ def test_bad_input_is_one_message_on_stderr_and_exit_code_2(
     assert words in printed.err
     assert not printed.out
     assert "Traceback" not in printed.err
+
+
+def test_a_new_experiment_runs_at_once_and_has_its_schema_beside_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run_cli(["new", "my-board"]) == 0
+    assert "next: mcsim run my-board.toml" in capsys.readouterr().out
+    assert run_cli(["schema"]) == 0
+    assert (tmp_path / "mcsim.schema.json").read_text() == capsys.readouterr().out
+    assert (tmp_path / "my-board.toml").read_text().startswith("#:schema mcsim.schema.json\n")
+    assert run_cli(["run", "my-board.toml", "--boots", "20"]) == 0
+    assert "my-fix" in capsys.readouterr().out
 
 
 def test_a_level_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +143,9 @@ def test_another_experiment_in_the_folder_is_refused_with_both_sides(
     assert "--out" in errors
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["list"], ["conform"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["report"], ["list"], ["conform"], ["merge"], ["verify"], ["new"], ["schema"]]
+)
 def test_help_fits_a_terminal_and_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli([*command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()

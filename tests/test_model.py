@@ -1,8 +1,11 @@
 """Experiment files: what is accepted, what is refused and how, and what a task's id depends on."""
 
+import contextlib
 import json
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +14,8 @@ from kernels import memblock
 from kernels import policy as kernel
 from mcsim.errors import UserError
 from mcsim.model import experiment, machine, units, variants
+from mcsim.model.settings import Setting
+from mcsim.model.template import TEMPLATE
 
 MAIL = experiment.shipped()["mail-2022"].read_text(encoding="utf-8")
 SMALL = """
@@ -50,6 +55,19 @@ class TestSizes:
     @given(st.integers(1, 1 << 40))
     def test_a_formatted_size_in_kilobytes_reads_back(self, kilobytes: int) -> None:
         assert units.parse_size(units.format_size(kilobytes << 10)) == kilobytes << 10
+
+
+class TestDurations:
+    @pytest.mark.parametrize(
+        ("text", "seconds"), [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("2h", 7200), ("1h5s", 3605)]
+    )
+    def test_are_hours_minutes_and_seconds(self, text: str, seconds: float) -> None:
+        assert units.parse_duration(text) == seconds
+
+    @pytest.mark.parametrize("text", ["90", "", "m", "1.5h", "-1s", "30m1h", "0s", 90, None, "1 h"])
+    def test_anything_else_is_refused_with_the_syntax(self, text: object) -> None:
+        with pytest.raises(UserError, match="valid: hours, minutes, seconds"):
+            units.parse_duration(text)
 
 
 class TestMail2022:
@@ -236,6 +254,129 @@ class TestBadInput:
         (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
         with pytest.raises(UserError, match="is not UTF-8"):
             experiment.load(tmp_path / "x.toml")
+
+
+def cells(text: str) -> list[str]:
+    return [task.label for task in parse(text).tasks("d")]
+
+
+class TestSweep:
+    def test_only_and_exclude_choose_cells_of_the_grid(self) -> None:
+        assert cells(SMALL + '[sweep]\nexclude = [{ variant = "tail-free", ram = "32M" }]\n') == [
+            "maple-naive at 31M",
+            "tail-free at 31M",
+            "maple-naive at 32M",
+        ]
+        assert cells(SMALL + '[sweep]\nexclude = [{ ram = "32M" }]\n') == ["maple-naive at 31M", "tail-free at 31M"]
+
+    def test_only_pairs_each_variant_with_its_own_sizes(self) -> None:
+        pairs = '[{ variant = "tail-free", ram = "31M" }, { variant = ["maple-naive"], ram = ["32M"] }]'
+        assert cells(SMALL + f"[sweep]\nonly = {pairs}\n") == ["tail-free at 31M", "maple-naive at 32M"]
+
+    def test_chosen_cells_keep_their_ids_and_are_part_of_the_experiment(self) -> None:
+        chosen = parse(SMALL + '[sweep]\nonly = [{ ram = "32M" }]\n')
+        assert [each.id for each in chosen.tasks("d")] == [each.id for each in parse(SMALL).tasks("d")][2:]
+        assert chosen.canonical() != parse(SMALL).canonical()
+        assert "skipped" not in parse(SMALL).canonical()
+        again = experiment.Experiment.from_document(json.loads(json.dumps(chosen.document())), chosen.source, "x")
+        assert again.canonical() == chosen.canonical()
+
+    @pytest.mark.parametrize(
+        ("rules", "words"),
+        [
+            ('exclude = [{ variant = "tail" }]', "sweep.exclude.variant: 'tail' is not .*did you mean 'tail-free'"),
+            ('only = [{ ram = "33M" }]', r"sweep.only.ram: 33M is not a RAM size of this experiment\s+valid: 31M 32M"),
+            ('only = [{ ram = "33" }]', "sweep.only.ram: '33' has no unit"),
+            ("only = []", "sweep: leaves no cell to run"),
+            ("exclude = [{}]", "sweep: leaves no cell to run"),
+            ('exclude = [{ rum = "32M" }]', r"sweep.exclude.0.rum: .*"),
+            ('exclude = "32M"', "sweep.exclude: .*not a list"),
+        ],
+    )
+    def test_what_cannot_be_meant_is_refused(self, rules: str, words: str) -> None:
+        with pytest.raises(UserError, match=words):
+            parse(f"{SMALL}[sweep]\n{rules}\n")
+
+
+def changed(*settings: str) -> experiment.Experiment:
+    return experiment.parse(SMALL, "my.toml", [Setting.of(text) for text in settings])
+
+
+class TestSettings:
+    def test_replace_keys_and_are_validated_like_the_file(self) -> None:
+        loaded = changed("timing.gap_sigma=0.5", 'experiment.ram=["33M", "34M"]', "experiment.title=two words")
+        assert loaded.timing.gap_sigma == 0.5
+        assert [size >> 20 for size in loaded.ram] == [33, 34]
+        assert loaded.title == "two words"
+
+    def test_a_size_needs_no_quotes_in_quotes_and_a_new_table_is_made(self) -> None:
+        loaded = changed("experiment.ram=28M..30M step 1M", "stop.half_width=0.1", "variants.mine.based_on=tail-free")
+        assert len(loaded.ram) == 3
+        assert loaded.stop.half_width == 0.1
+
+    def test_the_text_that_is_kept_says_so(self) -> None:
+        assert changed("timing.jitter=2").source.endswith("\n# changed by --set timing.jitter=2\n")
+        assert experiment.parse(changed("timing.jitter=2").source, "x.toml").timing.jitter == 0  # a comment, no key
+
+    def test_python_values(self) -> None:
+        settings = [Setting.of_value("experiment.variants", ["pre-maple"]), Setting.of_value("timing.jitter", 2)]
+        loaded = experiment.parse(SMALL, "my.toml", settings)
+        assert ([each.name for each in loaded.variants], loaded.timing.jitter) == (["pre-maple"], 2)
+
+    @pytest.mark.parametrize(
+        ("setting", "words"),
+        [
+            ("timing.gap_sigma=-1", r"^--set timing.gap_sigma=-1: timing.gap_sigma: -1: "),
+            ("timing.gap_sgima=1", r"^--set timing.gap_sgima=1: timing.gap_sgima: unknown key \(did you mean"),
+            ("experiment.variants=[3]", r"^--set experiment.variants=\[3\]: experiment.variants.0: 3 is not a text"),
+            ("experiment.ram=32", r"^--set experiment.ram=32: experiment.ram: 32 has no unit"),
+            ("workload.file=nope", r"^--set workload.file=nope: workload: needs exactly one key"),
+            ("experiment.boots.x=1", r"^--set experiment.boots.x=1: experiment.boots: .* is not a whole number"),
+            ("experiment.ram.x=1", r"^--set experiment.ram.x=1: 'ram' is not a table"),
+            ("timing", r"^--set: 'timing' has no '='"),
+            ("=3", r"^--set =3: '' is not a key"),
+            ("a b=3", r"^--set a b=3: 'a b' is not a key"),
+        ],
+    )
+    def test_errors_name_the_option(self, setting: str, words: str) -> None:
+        with pytest.raises(UserError, match=words):
+            changed(setting)
+
+    def test_an_error_elsewhere_still_names_the_file(self) -> None:
+        with pytest.raises(UserError, match=r"^my.toml: experiment.ram"):
+            experiment.parse(SMALL.replace('"31M"', '"31X"'), "my.toml", [Setting.of("timing.jitter=2")])
+
+    @given(st.text(max_size=40))
+    def test_no_text_at_all_leads_to_another_exception(self, text: str) -> None:
+        with contextlib.suppress(UserError):
+            changed(text)
+
+
+class TestSchema:
+    @pytest.mark.parametrize("name", [*experiment.shipped(), "template"])
+    def test_accepts_what_mcsim_accepts(self, name: str) -> None:
+        text = TEMPLATE if name == "template" else experiment.shipped()[name].read_text(encoding="utf-8")
+        jsonschema.validate(tomllib.loads(text), experiment.json_schema())
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("boots = 2000", "boot = 2000"),
+            ("boots = 2000", "boots = 0"),
+            ('page_size = "8K"', "page_size = 8192"),
+            ("[workload]", "[workloads]"),
+            ("[workload]", "[stop]\nhalf_width = -0.15\n[workload]"),
+            ("# [variants.my-fix]", "[variants.my-fix]"),
+            ("# [variants.my-fix]", '[variants.my-fix]\nbased_on = "pre-maple"\nexact_tail = "tial"'),
+        ],
+    )
+    def test_refuses_slips(self, old: str, new: str) -> None:
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(tomllib.loads(MAIL.replace(old, new, 1)), experiment.json_schema())
+
+    def test_says_what_is_valid_at_every_key(self) -> None:
+        tables = experiment.json_schema()["$defs"].values()
+        assert all("description" in field for table in tables for field in table["properties"].values())
 
 
 class TestTaskId:

@@ -9,12 +9,15 @@ from mcsim.cli.compare_command import compare
 from mcsim.cli.conform_command import conform
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
+from mcsim.cli.merge_command import merge
+from mcsim.cli.new_command import new, schema
 from mcsim.cli.plan_command import plan
 from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
 from mcsim.cli.selftest_command import selftest
 from mcsim.cli.validate_command import validate
+from mcsim.cli.verify_command import verify
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -37,6 +40,9 @@ def cli() -> None:
       mcsim compare RESULT --baseline V      which variants differ from V, which are equivalent
       mcsim plan --p1 0.3 --p2 0.2 --paired  how many boots that takes
       mcsim validate                         predictions beside failure counts of real boots
+      mcsim merge A B -o C                   one result out of parts, or of runs on many machines
+      mcsim verify results/mail-2022         stored boots once more, bit for bit
+      mcsim new my-board                     an experiment of your own, to be edited
       mcsim list                             experiments, variants and workloads that come along
       mcsim conform golden/*.jsonl.gz        our allocators against vectors of the real kernel code
       mcsim replay boots/*.npz               our allocators against recordings of real boots
@@ -48,6 +54,10 @@ cli.add_command(report)
 cli.add_command(compare)
 cli.add_command(plan)
 cli.add_command(validate)
+cli.add_command(merge)
+cli.add_command(verify)
+cli.add_command(new)
+cli.add_command(schema)
 cli.add_command(list_command)
 cli.add_command(import_command)
 cli.add_command(conform)

@@ -15,14 +15,22 @@ import click
 @click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
 @click.option(
     "--backend",
-    type=click.Choice(["threads", "processes"]),
+    type=click.Choice(["threads", "processes", "dask"]),
     default="threads",
     show_default=True,
     help="What a worker is; outcomes are the same.",
 )
+@click.option("--scheduler", metavar="ADDRESS", help="With --backend dask: where its scheduler is, tcp://HOST:8786.")
+@click.option("--shard", metavar="I/N", help="Only part I (from 1) of N, to be put together by mcsim merge.")
 @click.option("--variant", "variants", multiple=True, metavar="V", help="Only this variant (repeatable).")
 @click.option("--ram", multiple=True, metavar="R", help="Only this RAM size (repeatable).")
 @click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Replace a key of the file (repeatable).")
+@click.option("--max-failures", metavar="N", help="A cell ends when so many boots have failed.")
+@click.option("--half-width", metavar="X", help="A cell ends when P(OOM) is known to +- X.")
+@click.option("--relative-half-width", metavar="X", help="A cell ends when P(OOM) is known to +- X times itself.")
+@click.option("--decided", metavar="V", help="A cell ends when its difference from variant V is clear.")
+@click.option("--wall-time", metavar="T", help="The run ends after T, as in 90s, 30m, 1h30m.")
 @click.option("--boot", type=int, metavar="K", help="Simulate boot K alone and print its outcome; nothing is stored.")
 @click.option("-v", "--verbose", is_flag=True, help="Print details.")
 def run(
@@ -31,9 +39,17 @@ def run(
     out: Path | None,
     workers: int | None,
     backend: Any,
+    scheduler: str | None,
+    shard: str | None,
     variants: tuple[str, ...],
     ram: tuple[str, ...],
     seed: int | None,
+    changes: tuple[str, ...],
+    max_failures: str | None,
+    half_width: str | None,
+    relative_half_width: str | None,
+    decided: str | None,
+    wall_time: str | None,
     boot: int | None,
     verbose: bool,
 ) -> None:
@@ -43,11 +59,25 @@ def run(
     Examples:
       mcsim run mail-2022 --boots 200
       mcsim run my.toml --out /tmp/try --ram 32M --variant maple-naive
+      mcsim run mail-2022 --half-width 0.01 --boots 20000
+      mcsim run mail-2022 --set timing.gap_sigma=0.3 --out results/noisier
+      mcsim run mail-2022 --shard 3/16
       mcsim run mail-2022 --variant maple-naive --ram 32M --boot 17 -v
     """
     from mcsim.model.experiment import load
+    from mcsim.model.settings import Setting
 
-    loaded = load(experiment)
+    settings = [Setting.of(text) for text in changes]
+    for option, value in (
+        ("--max-failures", max_failures),
+        ("--half-width", half_width),
+        ("--relative-half-width", relative_half_width),
+        ("--decided", decided),
+        ("--wall-time", wall_time),
+    ):
+        if value is not None:
+            settings.append(Setting.of_option(option, value))
+    loaded = load(experiment, settings)
     if seed is not None:
         loaded = loaded.with_seed(seed)
     if boot is not None:
@@ -57,11 +87,12 @@ def run(
         return
 
     import mcsim
+    from mcsim.api import default_folder
     from mcsim.report.text import page
     from mcsim.report.write import write
     from mcsim.run.progress import for_stderr
 
-    folder = Path("results") / loaded.name if out is None else out
+    folder = default_folder(loaded, shard) if out is None else out
     if verbose:
         click.echo(f"experiment {loaded.path}, results in {folder}", err=True)
     try:
@@ -71,6 +102,8 @@ def run(
             out=folder,
             workers=workers,
             backend=backend,
+            scheduler=scheduler,
+            shard=shard,
             variants=variants,
             ram=ram,
             progress=for_stderr(),
@@ -82,6 +115,11 @@ def run(
             err=True,
         )
         raise
+    for sentence in result.ended():
+        click.echo(sentence, err=True)
+    if result.summary().height == 0:
+        click.echo("No boot of this part is to be run.", err=True)
+        return
     click.echo(page(result))
     paths = write(result)
     click.echo("written: " + ", ".join(str(path) for path in paths), err=True)

@@ -6,17 +6,18 @@ import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from mcsim.errors import UserError, did_you_mean
 from mcsim.model import variants
 from mcsim.model.machine import Machine, check_ram
 from mcsim.model.section import CarriedError, Section, user_error
-from mcsim.model.units import SIZES_SYNTAX, format_size, parse_sizes
+from mcsim.model.settings import Setting, apply
+from mcsim.model.units import DURATION_SYNTAX, SIZES_SYNTAX, format_size, parse_duration, parse_sizes
 from mcsim.model.variants import Policies, Variant
 
 MODEL_VERSION = 2  # rises when the same description would give other outcomes
@@ -35,6 +36,18 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _duration(text: object) -> float:
+    try:
+        return parse_duration(text)
+    except UserError as error:
+        raise CarriedError(error) from None
+
+
+TEXT_OR_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Sizes = Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS)]
+VariantName = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(variants.SHIPPED)}, {"type": "string"}]})]
+
+
 class Question(Section):
     """`[experiment]`: what is compared, and how often."""
 
@@ -42,10 +55,57 @@ class Question(Section):
     title: Annotated[str, AfterValidator(_one_line)] = Field(
         default="", description="a text: one line for the report, without control characters"
     )
-    variants: list[str] = Field(description="a list of names of variants")
-    ram: Any = Field(description=SIZES_SYNTAX)
+    variants: list[VariantName] = Field(description="a list of names of variants")
+    ram: Sizes = Field(description=SIZES_SYNTAX)
     boots: int = Field(default=1000, ge=1, le=MAX_BOOTS, description=BOOTS_SYNTAX)
     seed: int = Field(default=0, ge=0, le=MAX_SEED, description=SEED_SYNTAX)
+
+
+class Cells(Section):
+    """Cells of the grid: those of these variants (all where none is named) at these RAM sizes (likewise)."""
+
+    variant: Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS)] = Field(
+        default=None, description="the name of a variant of this experiment, or a list of names"
+    )
+    ram: Sizes = Field(default=None, description=SIZES_SYNTAX)
+
+
+class Sweep(Section):
+    """`[sweep]`: which cells of the grid variants x RAM sizes are run; without it, all."""
+
+    only: list[Cells] | None = Field(
+        default=None, description="a list of { variant = ..., ram = ... }: no cells but these"
+    )
+    exclude: list[Cells] = Field(default=[], description="a list of { variant = ..., ram = ... }: not these cells")
+
+
+class StopRules(Section):
+    """`[stop]`: when a cell has enough boots, before it has `experiment.boots`; the first rule that fires ends it."""
+
+    max_failures: int | None = Field(default=None, ge=1, description="a whole number from 1: so many boots have failed")
+    half_width: float | None = Field(
+        default=None, gt=0, lt=0.5, description="a number above 0 and below 0.5: P(OOM) is known to +- this"
+    )
+    relative_half_width: float | None = Field(
+        default=None, gt=0, description="a number above 0: P(OOM) is known to +- this part of itself"
+    )
+    decided: str | None = Field(
+        default=None, description="the name of a variant of this experiment: the difference from it is clear"
+    )
+    delta: float | None = Field(
+        default=None, gt=0, lt=1, description="a number above 0 and below 1: with decided, smaller differences are none"
+    )
+    wall_time: Annotated[
+        float | None, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30m", "1h30m"]})
+    ] = Field(default=None, description=DURATION_SYNTAX)
+    level: float = Field(
+        default=0.95, gt=0, lt=1, description="a number above 0 and below 1: of the confidence sequences behind widths"
+    )
+
+    def given(self) -> dict[str, Any]:
+        """The rules that are there; empty if there is none."""
+        rules = self.model_dump(exclude_none=True)
+        return rules if len(rules) > 1 else {}
 
 
 class WorkloadSource(Section):
@@ -107,8 +167,12 @@ class ExperimentFile(Section):
     machine: Machine = Field(default_factory=Machine, description="a table")
     workload: WorkloadSource = Field(description="a table: recordings = NAME, or file = PATH")
     timing: Timing = Field(default_factory=Timing, description="a table")
+    sweep: Sweep = Field(default_factory=Sweep, description="a table: only, exclude")
+    stop: StopRules = Field(default_factory=StopRules, description="a table: max_failures, half_width, ...")
     variants: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="tables [variants.NAME] with based_on and policies"
+        default_factory=dict,
+        description="tables [variants.NAME] with based_on and policies",
+        json_schema_extra=lambda schema: schema.update(variants.tables_schema()),
     )
 
 
@@ -160,12 +224,18 @@ class Experiment:
     timing: Timing
     boots: int
     seed: int
+    stop: StopRules
+    skipped: frozenset[tuple[str, int]]  # cells (variant, RAM) of the grid that are not run
     source: str
     path: str
 
     def canonical(self) -> dict[str, Any]:
-        """The experiment as plain values; equal ones give equal canonical JSON. Boots are not part of it."""
+        """The experiment as plain values; equal ones give equal canonical JSON.
+
+        How many boots are run, or until when, is not part of it.
+        """
         return {
+            **({"skipped": [list(cell) for cell in sorted(self.skipped)]} if self.skipped else {}),
             "name": self.name,
             "machine": self.machine.model_dump(),
             "ram": list(self.ram),
@@ -183,7 +253,9 @@ class Experiment:
             "boots": self.boots,
             "descriptions": texts,
             "order": [each.name for each in self.variants],
+            "stop": self.stop.given(),
             "title": self.title,
+            "workload_source": self.workload,
         }
 
     @classmethod
@@ -200,6 +272,8 @@ class Experiment:
             timing=Timing(**document["timing"]),
             boots=document["boots"],
             seed=document["seed"],
+            stop=StopRules.model_construct(**document.get("stop", {})),
+            skipped=frozenset((name, ram) for name, ram in document.get("skipped", [])),
             source=source,
             path=path,
         )
@@ -208,7 +282,7 @@ class Experiment:
         """The same experiment with another seed."""
         if not 0 <= seed <= MAX_SEED:
             raise UserError(f"{seed} is out of range", key="--seed", valid=SEED_SYNTAX)
-        return Experiment(**{**self.__dict__, "seed": seed})
+        return replace(self, seed=seed)
 
     def tasks(self, workload_digest: str) -> list[Task]:
         """All cells, RAM size by RAM size."""
@@ -216,6 +290,7 @@ class Experiment:
             Task(each.name, ram, self.machine, each.policies, workload_digest, self.timing, self.seed)
             for ram in self.ram
             for each in self.variants
+            if (each.name, ram) not in self.skipped
         ]
 
 
@@ -269,8 +344,14 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(experiments_folder().glob("*.toml"))}
 
 
-def load(experiment: str | Path) -> Experiment:
-    """Read and validate an experiment: a file, or the name of a shipped one."""
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of experiment files."""
+    schema = ExperimentFile.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mcsim experiment"}
+
+
+def load(experiment: str | Path, settings: Sequence[Setting] = ()) -> Experiment:
+    """Read and validate an experiment: a file, or the name of a shipped one; `settings` replace keys of it."""
     path = _find(experiment)
     try:
         text = path.read_text(encoding="utf-8")
@@ -278,7 +359,7 @@ def load(experiment: str | Path) -> Experiment:
         raise UserError(f"is not UTF-8 text (byte {error.start})", file=path, valid="a TOML file") from None
     except OSError as error:
         raise UserError(f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file") from None
-    return parse(text, path)
+    return parse(text, path, settings)
 
 
 def _find(experiment: str | Path) -> Path:
@@ -297,16 +378,24 @@ def _find(experiment: str | Path) -> Path:
     )
 
 
-def parse(text: str, path: str | Path) -> Experiment:
-    """Validate the text of an experiment file; `path` is for messages and for files it refers to."""
+def parse(text: str, path: str | Path, settings: Sequence[Setting] = ()) -> Experiment:
+    """Validate the text of an experiment file; `path` is for messages and for files it refers to.
+
+    `settings` replace keys of it; they are noted as comments at the end of the text that a result folder keeps.
+    """
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _syntax_error(error, text, path) from None
+    for setting in settings:
+        apply(setting, values)
+    notes = "".join(f"# changed by {setting.option}\n" for setting in settings)
+    source = f"{text.rstrip()}\n\n{notes}" if notes else text
     try:
-        return _build(values, text, Path(path))
+        return _build(values, source, Path(path))
     except UserError as error:
-        raise error.at(file=path) from None
+        guilty = next((each for each in reversed(settings) if each.touches(error.key or "")), None)
+        raise error.at(file=guilty.option if guilty else path) from None
 
 
 def _syntax_error(error: tomllib.TOMLDecodeError, text: str, path: str | Path) -> UserError:
@@ -327,17 +416,21 @@ def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
     except ValidationError as error:
         raise user_error(error, ExperimentFile) from None
     question = file.experiment
+    ram = _ram(question.ram, file.machine)
+    chosen = _variants(question.variants, variants.resolve(file.variants))
     workload = _workload(file.workload, path)
     return Experiment(
         name=_name(question.name, path),
         title=question.title,
-        variants=_variants(question.variants, variants.resolve(file.variants)),
-        ram=_ram(question.ram, file.machine),
+        variants=chosen,
+        ram=ram,
         machine=file.machine,
         workload=workload,
         timing=_timing(file.timing, workload),
         boots=question.boots,
         seed=question.seed,
+        stop=_stop(file.stop, question.variants),
+        skipped=_skipped(file.sweep, question.variants, ram),
         source=text,
         path=str(path),
     )
@@ -400,6 +493,45 @@ def _timing(given: Timing, workload: str) -> Timing:
     """The timing of an experiment: what it does not say comes from its workload."""
     fitted = workload_timing(workload).timing.model_dump(exclude_unset=True)
     return Timing(**{**fitted, **given.model_dump(exclude_unset=True)})
+
+
+def _stop(rules: StopRules, names: list[str]) -> StopRules:
+    if rules.decided is not None and rules.decided not in names:
+        what = f"{rules.decided!r} is not a variant of this experiment{did_you_mean(rules.decided, names)}"
+        raise UserError(what, key="stop.decided", valid=", ".join(names))
+    if rules.delta is not None and rules.decided is None:
+        raise UserError("has nothing to be compared with", key="stop.delta", valid="together with stop.decided")
+    return rules
+
+
+def _skipped(sweep: Sweep, names: list[str], ram: tuple[int, ...]) -> frozenset[tuple[str, int]]:
+    """The cells of the grid that are not run."""
+    grid = {(name, size) for name in names for size in ram}
+    chosen = grid
+    if sweep.only is not None:
+        chosen = {cell for cells in sweep.only for cell in _cells(cells, "sweep.only", names, ram)}
+    for cells in sweep.exclude:
+        chosen = chosen - _cells(cells, "sweep.exclude", names, ram)
+    if not chosen:
+        raise UserError("leaves no cell to run", key="sweep", valid="at least one variant at one RAM size")
+    return frozenset(grid - chosen)
+
+
+def _cells(cells: Cells, key: str, names: list[str], ram: tuple[int, ...]) -> set[tuple[str, int]]:
+    wanted = names if cells.variant is None else cells.variant if isinstance(cells.variant, list) else [cells.variant]
+    for name in wanted:
+        if name not in names:
+            what = f"{name!r} is not a variant of this experiment{did_you_mean(str(name), names)}"
+            raise UserError(what, key=f"{key}.variant", valid=", ".join(names))
+    try:
+        sizes = ram if cells.ram is None else parse_sizes(cells.ram)
+    except UserError as error:
+        raise error.at(key=f"{key}.ram") from None
+    for size in sizes:
+        if size not in ram:
+            what = f"{format_size(size)} is not a RAM size of this experiment"
+            raise UserError(what, key=f"{key}.ram", valid=" ".join(map(format_size, ram)))
+    return {(name, size) for name in wanted for size in sizes}
 
 
 def _workload(source: WorkloadSource, path: Path) -> str:

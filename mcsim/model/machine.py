@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from mcsim.errors import UserError
 from mcsim.model.section import CarriedError, Section
@@ -29,8 +29,8 @@ class Machine(Section):
     board: Literal["m5208evb"] = Field(
         default="m5208evb", description="'m5208evb' (kernel image and tables of this board)"
     )
-    page_size: Annotated[Literal[8192], BeforeValidator(_page_size)] = Field(
-        default=8192, description="'8K' (pages of the recordings)"
+    page_size: Annotated[Literal[8192], BeforeValidator(_page_size), WithJsonSchema({"const": "8K"})] = Field(
+        default=8192, description="'8K' (pages of the recordings)", json_schema_extra={"default": "8K"}
     )
     pointer_bits: Literal[32, 64] = Field(
         default=32, description="32 or 64 (decides the slots of a maple node: 32 in a leaf, or 16)"

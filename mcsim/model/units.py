@@ -1,4 +1,4 @@
-"""Sizes of memory as people write them: `32M`, `8K`, `28M..40M step 1M`."""
+"""Sizes of memory and durations as people write them: `32M`, `28M..40M step 1M`, `1h30m`."""
 
 import re
 
@@ -9,6 +9,9 @@ MAX_SIZES = 10_000  # a range longer than this is a slip, not a question
 SIZE_SYNTAX = "a whole number with K, M or G (powers of 1024), in quotes: '8K', '32M', '1G'"
 SIZES_SYNTAX = "sizes such as '32M', ranges such as '28M..40M step 1M', or a list of these"
 
+DURATION_SYNTAX = "hours, minutes, seconds, in quotes: '90s', '30m', '1h30m'"
+
+_DURATION = re.compile(r"(?=\d)(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,9})s)?")
 _SIZE = re.compile(r"(\d{1,15})\s*([A-Za-z]*)")
 _RANGE = re.compile(r"(.+?)\s*\.\.\s*(.+?)(?:\s+step\s+(.+))?")
 
@@ -61,6 +64,18 @@ def _range(piece: object) -> range:
     if (last - first) // step >= MAX_SIZES:
         raise UserError(f"the range {piece!r} has too many sizes", valid=f"at most {MAX_SIZES} sizes")
     return range(first, last + 1, step)
+
+
+def parse_duration(text: object) -> float:
+    """Seconds of a duration."""
+    match = _DURATION.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise UserError(f"{text!r} is not a duration", valid=DURATION_SYNTAX)
+    hours, minutes, seconds = (int(each or 0) for each in match.groups())
+    total = 3600 * hours + 60 * minutes + seconds
+    if total == 0:
+        raise UserError(f"{text!r} is not more than 0", valid=DURATION_SYNTAX)
+    return float(total)
 
 
 def format_size(size: int) -> str:

@@ -95,6 +95,17 @@ class Variant:
     commits: tuple[str, ...] = ()
 
 
+def tables_schema() -> dict[str, Any]:
+    """JSON Schema of the `[variants.NAME]` tables, for editors."""
+    policies = Policies.model_json_schema()["properties"]
+    own = {
+        "based_on": {"type": "string", "description": "the name of a shipped variant or of another of these tables"},
+        "description": {"type": "string", "description": "one line for the report"},
+    }
+    table = {"type": "object", "properties": own | policies, "required": ["based_on"], "additionalProperties": False}
+    return {"type": "object", "additionalProperties": table}
+
+
 def _shipped() -> dict[str, Variant]:
     naive = {
         "vma_index": "maple",

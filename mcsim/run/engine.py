@@ -1,4 +1,4 @@
-"""The fan-out: missing boots are cut into chunks, workers simulate and store them.
+"""The fan-out: missing boots are cut into chunks, workers simulate them, and each is stored when it is done.
 
 Outcomes do not depend on the number of workers, the backend, the size of the chunks or their order, because
 boot k of a task is a function of the task and k alone.
@@ -10,27 +10,22 @@ import datetime
 import math
 import os
 import platform
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from mcsim.errors import UserError
 from mcsim.model.experiment import MODEL_VERSION, RNG_VERSION, Experiment, Task
 from mcsim.run import kernel
 from mcsim.run.compiling import compiling
+from mcsim.run.crew import Backend, Chunk, Crew
 from mcsim.run.progress import Progress
+from mcsim.run.shard import Shard
 from mcsim.run.store import Identity, Store
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-Backend = Literal["threads", "processes"]
-Simulate = Callable[[Task, str, int, int], "NDArray[np.void]"]
-BACKENDS: tuple[Backend, ...] = ("threads", "processes")
+from mcsim.run.watch import Watch
 
 CHUNK_SECONDS = 1.0  # what is lost at most per worker when a run is killed
 FIRST_CHUNK = 16
@@ -53,12 +48,12 @@ class ChunkSize:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Boots `first` to `first + count - 1` of a task."""
+class Gap:
+    """Boots `first` to `last` (both included) of a task are wanted and not stored."""
 
     task: Task
     first: int
-    count: int
+    last: int
 
 
 def run(
@@ -70,32 +65,68 @@ def run(
     workers: int,
     backend: Backend,
     progress: Progress,
+    scheduler: str | None = None,
+    shard: Shard | None = None,
 ) -> list[Task]:
     """Simulate the boots below `boots` that the store lacks, in the selected tasks; return these tasks.
 
-    KeyboardInterrupt passes through, after the manifest has been written; finished chunks stay.
+    The stop rules of the experiment may end a task earlier, `shard` leaves boots to others. KeyboardInterrupt passes
+    through, after the manifest has been written; finished chunks stay.
     """
+    started = time.monotonic()
+    shard = Shard() if shard is None else shard
     workload = kernel.load_workload(experiment.workload)
     tasks = experiment.tasks(workload.digest)
     selected = list(select_tasks(tasks))
-    identity = Identity(experiment.canonical(), workload.digest, kernel.kernel_hash())
-    store.create_or_check(experiment, identity, tasks)
-    gaps = [(task, first, last) for task in _once(selected) for first, last in store.missing(task, boots)]
-    total = sum(last - first + 1 for _, first, last in gaps)
-    if total == 0:
-        return selected
-    record = _begin(store, boots=boots, workers=workers, backend=backend, cells=len(selected))
-    done = 0
-    try:
-        with progress:
-            warm_up(gaps[0][0], experiment.workload, progress)
-            progress.start(total)
-            for chunk in _fan_out(gaps, experiment.workload, store, workers, backend):
-                done += chunk.count
-                progress.advance(chunk.count, chunk.task.label)
-    finally:
-        _end(store, record, done, complete=done == total)
+    rules = experiment.stop.given()
+    # Rules look at all boots of a cell: then a shard has whole cells, not blocks of boots.
+    watch = Watch(experiment.stop, shard.whole_sizes(selected) if rules else selected, boots, store)
+    dealt = Shard() if rules else shard
+    with Crew(experiment.workload, workers, backend, scheduler) as crew:
+        identity = Identity(experiment.canonical(), workload.digest, kernel.kernel_hash())
+        store.create_or_check(experiment, identity, tasks)
+        if not rules and not _gaps(store, watch.active, boots, dealt):
+            return selected
+        facts = {"boots": boots, "workers": workers, "backend": backend, "cells": len(selected)}
+        record = _begin(store, **facts, shard=str(shard), stop=rules)
+        try:
+            with progress:
+                _simulate(crew, store, watch, dealt, started, progress, record)
+        finally:
+            _end(store, record, watch)
     return selected
+
+
+def _simulate(
+    crew: Crew,
+    store: Store,
+    watch: Watch,
+    shard: Shard,
+    started: float,
+    progress: Progress,
+    record: dict[str, Any],
+) -> None:
+    """From look to look, until no task is active: simulate and store what is missing, then let the rules look."""
+    size = ChunkSize()
+    for number in watch.looks():
+        gaps = _gaps(store, watch.active, number, shard)
+        if gaps and record["boots_done"] == 0:
+            if crew.here:
+                warm_up(gaps[0].task, crew.source, progress)
+            progress.start(_count(_gaps(store, watch.active, record["boots"], shard)))
+        with closing(crew.simulate(_chunks(gaps, size))) as finished:
+            for done in finished if gaps else ():
+                store.write(done.chunk.task, done.outcomes)
+                watch.add(done.chunk.task, done.outcomes)
+                size.learn(done.chunk.count, done.seconds)
+                record["boots_done"] += done.chunk.count
+                progress.advance(done.chunk.count, done.chunk.task.label)
+                if watch.out_of_time(time.monotonic() - started):
+                    return
+        ended = watch.look(number)
+        if record["boots_done"]:
+            progress.less(_count(_gaps(store, ended, record["boots"], shard)))
+    record["complete"] = True
 
 
 def warm_up(task: Task, source: str, progress: Progress) -> None:
@@ -104,55 +135,28 @@ def warm_up(task: Task, source: str, progress: Progress) -> None:
         kernel.simulate(task, source, 0, 1)
 
 
-def _fan_out(
-    gaps: list[tuple[Task, int, int]], source: str, store: Store, workers: int, backend: Backend
-) -> Iterator[Chunk]:
-    """Run the chunks; yield each when it is stored."""
-    from joblib import Parallel, delayed
-
-    size = ChunkSize()
-    # Looked up here, so that a test that replaces the kernel call replaces it in worker processes, too.
-    simulate = kernel.simulate
-    # Absolute: a worker process may have been started in another folder.
-    folder = store.path.absolute()
-    jobs = (delayed(work)(chunk, source, folder, simulate) for chunk in _chunks(gaps, size))
-    parallel = Parallel(
-        n_jobs=workers,
-        backend="threading" if backend == "threads" else "loky",
-        return_as="generator_unordered",
-        batch_size=1,
-        pre_dispatch="2*n_jobs",
-        **({"initializer": _leave_interrupts_to_the_parent} if backend == "processes" else {}),
-    )
-    finished = parallel(jobs)
-    try:
-        for chunk, seconds in finished:
-            size.learn(chunk.count, seconds)
-            yield chunk
-    finally:
-        finished.close()
+def _gaps(store: Store, tasks: Sequence[Task], boots: int, shard: Shard) -> list[Gap]:
+    """The boots below `boots` that the store lacks and that the shard is to simulate."""
+    return [
+        Gap(task, *block)
+        for place, task in enumerate(tasks)
+        for gap in store.missing(task, boots)
+        for block in shard.blocks(place, *gap)
+    ]
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    """In a worker process: Ctrl-C reaches the whole process group, but only the parent is to act on it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _count(gaps: Sequence[Gap]) -> int:
+    """How many boots these are."""
+    return sum(gap.last - gap.first + 1 for gap in gaps)
 
 
-def _chunks(gaps: list[tuple[Task, int, int]], size: ChunkSize) -> Iterator[Chunk]:
-    for task, first, last in gaps:
-        while first <= last:
-            count = min(size.boots, last - first + 1)
-            yield Chunk(task, first, count)
+def _chunks(gaps: Sequence[Gap], size: ChunkSize) -> Iterator[Chunk]:
+    for gap in gaps:
+        first = gap.first
+        while first <= gap.last:
+            count = min(size.boots, gap.last - first + 1)
+            yield Chunk(gap.task, first, count)
             first += count
-
-
-def work(chunk: Chunk, source: str, folder: Path, simulate: Simulate) -> tuple[Chunk, float]:
-    """In a worker: simulate one chunk and store it; return it with the seconds it took."""
-    started = time.perf_counter()
-    outcomes = simulate(chunk.task, source, chunk.first, chunk.count)
-    seconds = time.perf_counter() - started
-    Store(folder).write(chunk.task, outcomes)
-    return chunk, seconds
 
 
 def workers_or_all(workers: int | None) -> int:
@@ -190,26 +194,23 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _once(tasks: Sequence[Task]) -> list[Task]:
-    """Tasks with equal policies under two names are simulated once."""
-    return list({task.id: task for task in tasks}.values())
-
-
-def _begin(store: Store, **parameters: Any) -> dict[str, Any]:
-    record = {"started": _now(), "versions": versions(), **parameters}
+def _begin(store: Store, **facts: Any) -> dict[str, Any]:
+    """Note in the manifest that a run begins; return its record."""
+    record = {"started": _now(), "versions": versions(), "boots_done": 0, "complete": False, **facts}
     manifest = store.manifest()
-    manifest["runs"].append(record)
+    manifest["runs"].append(dict(record))
     store.write_manifest(manifest)
     return record
 
 
-def _end(store: Store, record: dict[str, Any], boots_done: int, complete: bool) -> None:
+def _end(store: Store, record: dict[str, Any], watch: Watch) -> None:
+    """Note in the manifest how a run ended, and which rule ended which task."""
     manifest = store.manifest()
-    for run_record in reversed(manifest["runs"]):
-        if run_record["started"] == record["started"]:
-            run_record.update(finished=_now(), boots_done=boots_done, complete=complete)
-            break
-    store.write_manifest(manifest)
+    same = [number for number, each in enumerate(manifest["runs"]) if each["started"] == record["started"]]
+    manifest["runs"][same[-1] :] = [{**record, "finished": _now()}, *manifest["runs"][same[-1] + 1 :]]
+    unfinished = {task.id for task in watch.active}
+    there = {task: words for task, words in manifest.get("ended", {}).items() if task not in unfinished}
+    store.write_manifest({**manifest, "ended": there | watch.ended})
 
 
 def _now() -> str:

@@ -38,6 +38,10 @@ class Progress(Protocol):
         """So many more are done, of the task or file with that label."""
         ...
 
+    def less(self, units: int) -> None:
+        """So many fewer are to be done than `start` said."""
+        ...
+
 
 class Silent:
     """Shows nothing."""
@@ -56,6 +60,9 @@ class Silent:
         """Show nothing."""
 
     def advance(self, units: int, label: str) -> None:
+        """Show nothing."""
+
+    def less(self, units: int) -> None:
         """Show nothing."""
 
 
@@ -99,6 +106,10 @@ class PlainLines:
             rate = self._done / (now - self._started)
             left = duration((self._total - self._done) / rate)
             self.say(f"{self._done:,} of {self._total:,} {self._unit}, {rate:,.0f} a second, {left} left, at {label}")
+
+    def less(self, units: int) -> None:
+        """Lower the total."""
+        self._total -= units
 
 
 class Bar:
@@ -145,6 +156,11 @@ class Bar:
         row = self._bar.tasks[self._row]
         rate = (row.completed + units) / max(time.monotonic() - self._started, 1e-9)
         self._bar.update(self._row, advance=units, description=label, rate=f"{rate:,.0f}")
+
+    def less(self, units: int) -> None:
+        """Lower the total."""
+        assert self._row is not None
+        self._bar.update(self._row, total=(self._bar.tasks[self._row].total or 0) - units)
 
 
 def for_stderr(unit: str = "boots") -> Progress:

@@ -4,7 +4,7 @@ Layout::
 
     experiment.toml           the experiment file as it was read
     experiment.json           the same as canonical JSON, with its tasks
-    manifest.json             versions, CPU, hashes, times of every run
+    manifest.json             versions, CPU, hashes, times of every run, and which rule ended which task
     chunks/<task>/<first>-<last>.parquet    outcomes of boots first..last (both included) of one task
 
 A chunk is written under another name and then renamed, so that a file with its right name is whole. It
@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,7 +54,7 @@ class Identity:
 
 
 class Store:
-    """One result folder. Chunks may be written by several threads and processes at the same time."""
+    """One result folder. Several processes may write chunks at the same time."""
 
     def __init__(self, path: Path) -> None:
         """The folder at `path`, which need not exist yet."""
@@ -96,8 +97,8 @@ class Store:
             raise UserError(what, file=self.path, valid=START_AFRESH)
         wanted = identity.document()
         differing = [
-            f"{key}: {_shorten(there)} there, {_shorten(here)} here"
-            for key, there, here in _differences(
+            f"{key}: {shorten(there)} there, {shorten(here)} here"
+            for key, there, here in differences(
                 {key: manifest.get(key) for key in wanted}, json.loads(canonical_json(wanted))
             )
         ]
@@ -131,6 +132,19 @@ class Store:
             return Experiment.from_document(document, source, str(path))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"cannot be read: {error}", file=path, valid=START_AFRESH) from None
+
+    def texts(self) -> dict[str, str]:
+        """The files of the frozen experiment, by name."""
+        names = ("experiment.json", "experiment.toml")
+        try:
+            return {name: (self.path / name).read_text(encoding="utf-8") for name in names}
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot be read: {error}", file=self.path, valid=START_AFRESH) from None
+
+    def workload_source(self) -> str:
+        """What `mcsim.workload.load` took when the experiment was read: a name, or where the file was."""
+        document = json.loads(self.texts()["experiment.json"])["experiment"]
+        return str(document.get("workload_source", document["workload"]))
 
     def tasks(self) -> list[Task]:
         """All cells of the frozen experiment."""
@@ -168,16 +182,22 @@ class Store:
         """Store the outcomes of consecutive boots as one chunk."""
         import polars as pl
 
-        first, last = int(outcomes["boot"][0]), int(outcomes["boot"][-1])
-        path = self.folder(task) / f"{first:08d}-{last:08d}.parquet"
-        path.parent.mkdir(parents=True, exist_ok=True)
         assert outcomes.dtype.names is not None
-        frame = pl.DataFrame({name: outcomes[name] for name in outcomes.dtype.names})
+        return self.write_frame(task, pl.DataFrame({name: outcomes[name] for name in outcomes.dtype.names}))
+
+    def write_frame(self, task: Task, frame: pl.DataFrame) -> Path:
+        """Store a data frame of consecutive boots as one chunk."""
+        first, last = int(frame["boot"][0]), int(frame["boot"][-1])
+        path = self.folder(task) / f"{first:08d}-{last:08d}.parquet"
         metadata = {"task": task.id, "sha256": content_hash(frame, task.id)}
         temporary = _temporary(path)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             frame.write_parquet(temporary, metadata=metadata)
             temporary.replace(path)
+        except OSError as error:
+            what = f"cannot be written: {error.strerror or error}"
+            raise UserError(what, file=path, valid="a writable folder, and room on the disk") from None
         finally:
             temporary.unlink(missing_ok=True)
         return path
@@ -191,6 +211,24 @@ class Store:
             return pl.DataFrame()
         # Two runs at the same time may have stored the same boots, with the same outcomes.
         return pl.concat(frames).unique(subset="boot", keep="first", maintain_order=True).sort("boot")
+
+    def failing(self, task: Task) -> NDArray[np.int64]:
+        """The numbers of the stored boots of a task that failed, ascending."""
+        import numpy as np
+
+        frame = self.read(task)
+        if frame.height == 0:
+            return np.zeros(0, dtype=np.int64)
+        return frame.filter(frame["failed"] != 0)["boot"].to_numpy()
+
+    def content_hash(self) -> str:
+        """SHA-256 (hexadecimal) of all outcomes: the same for the same boots, however they are cut into chunks."""
+        digest = hashlib.sha256()
+        for task in sorted({task.id: task for task in self.tasks()}.values(), key=lambda each: each.id):
+            frame = self.read(task)
+            if frame.height:
+                digest.update(content_hash(frame, task.id).encode())
+        return digest.hexdigest()
 
     def _read_chunk(self, task: Task, path: Path) -> pl.DataFrame:
         import polars as pl
@@ -229,19 +267,22 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
+    # The name of the machine, too: many of them may write to one network file system.
+    writer = f"{platform.node()}.{os.getpid()}.{threading.get_ident()}"
+    return path.with_name(f".{path.name}.{writer}.tmp")
 
 
-def _differences(there: Any, here: Any, key: str = "") -> Iterable[tuple[str, Any, Any]]:
+def differences(there: Any, here: Any, key: str = "") -> Iterable[tuple[str, Any, Any]]:
     """The keys (dotted) at which two plain documents differ, with both values."""
     if isinstance(there, dict) and isinstance(here, dict):
         for name in sorted(there.keys() | here.keys()):
-            yield from _differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)
+            yield from differences(there.get(name), here.get(name), f"{key}.{name}" if key else name)
     elif there != here:
         yield key, there, here
 
 
-def _shorten(value: Any) -> str:
+def shorten(value: Any) -> str:
+    """A plain value in at most 60 characters, for messages."""
     if isinstance(value, list) and value and all(isinstance(each, int) for each in value):
         value = " ".join(format_size(each) for each in value)
     text = value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,176 @@
+"""The workers: threads, processes of this machine, or those of a dask cluster; all through joblib.
+
+A worker simulates one chunk at a time and hands its outcomes to the parent, which alone writes to the result folder:
+workers need no common file system, and a worker that dies leaves nothing half done.
+"""
+
+from __future__ import annotations
+
+import functools
+import signal
+import time
+import warnings
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mcsim.errors import UserError
+from mcsim.model.experiment import Task
+from mcsim.run import kernel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Backend = Literal["threads", "processes", "dask"]
+Simulate = Callable[[Task, str, int, int], "NDArray[np.void]"]
+BACKENDS: tuple[Backend, ...] = ("threads", "processes", "dask")
+SECONDS_TO_CONNECT = 10
+CHUNKS_READY = 64  # with dask, chunks that are given out at least
+# With dask, no chunk at all is done for so long: workers are gone, or have died of one chunk, which dask then gives up
+# without a word to joblib. Compiling the kernels takes a worker a minute.
+SECONDS_WITHOUT_ANSWER = 600
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Boots `first` to `first + count - 1` of a task."""
+
+    task: Task
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Done:
+    """A chunk, its outcomes (`kernels.batch.OUTCOME`), and the seconds that a worker took for them."""
+
+    chunk: Chunk
+    outcomes: NDArray[np.void]
+    seconds: float
+
+
+class Crew:
+    """The workers of one run, a context manager; they start when there is something to do, and go when it is left."""
+
+    def __init__(self, source: str, count: int, backend: Backend, scheduler: str | None) -> None:
+        """`source` is what `kernel.load_workload` takes; with dask, `scheduler` says where, and `count` is not used."""
+        self.source = source
+        self.here = backend != "dask"  # whether the workers run on this machine
+        self._count = count
+        self._backend = backend
+        self._client = None if scheduler is None else _connect(scheduler)
+        self._parallel: Any = None
+        # Looked up here, so that a test that replaces the kernel call replaces it in worker processes, too.
+        self._simulate: Simulate = kernel.simulate
+        if not self.here:
+            self._simulate = functools.partial(simulate_there, kernel.simulate, kernel.kernel_hash())
+
+    def __enter__(self) -> Crew:
+        """Begin; no worker starts yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let the workers go."""
+        if self._parallel is not None:
+            self._parallel.__exit__(None, None, None)
+        if self._client is not None:
+            self._client.close()
+
+    def simulate(self, chunks: Iterable[Chunk]) -> Generator[Done]:
+        """Run the chunks; yield each when it is done, in any order. `chunks` is read when a worker is free."""
+        from multiprocessing import TimeoutError as NoAnswer  # which joblib raises
+
+        from joblib import delayed
+
+        if self._parallel is None:
+            self._parallel = self._start()
+        finished = self._parallel(delayed(work)(chunk, self.source, self._simulate) for chunk in chunks)
+        try:
+            for done in finished:  # noqa: UP028 - `yield from` would close it by itself, with a warning
+                yield done
+        except NoAnswer:
+            raise UserError(
+                f"no worker has answered for {SECONDS_WITHOUT_ANSWER} s; what is done is kept",
+                key="--scheduler",
+                valid="the same command again, when there are workers",
+            ) from None
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "tasks have been cancelled": they are meant to be
+                finished.close()
+
+    def _start(self) -> Any:
+        from joblib import Parallel
+
+        common: dict[str, Any] = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": "2*n_jobs"}
+        if self._backend == "threads":
+            parallel = Parallel(n_jobs=self._count, backend="threading", **common)
+        elif self._backend == "processes":
+            common["initializer"] = _leave_interrupts_to_the_parent
+            parallel = Parallel(n_jobs=self._count, backend="loky", **common)
+        else:
+            parallel = Parallel(n_jobs=-1, backend=_dask(self._client), timeout=SECONDS_WITHOUT_ANSWER, **common)
+        try:
+            return parallel.__enter__()
+        except TimeoutError:
+            raise UserError("has no worker", key="--scheduler", valid="start one: dask worker ADDRESS") from None
+
+
+def work(chunk: Chunk, source: str, simulate: Simulate) -> Done:
+    """In a worker: simulate one chunk."""
+    started = time.perf_counter()
+    outcomes = simulate(chunk.task, source, chunk.first, chunk.count)
+    return Done(chunk, outcomes, time.perf_counter() - started)
+
+
+def simulate_there(
+    simulate: Simulate, kernels: str, task: Task, source: str, first: int, count: int
+) -> NDArray[np.void]:
+    """In a worker of a cluster, whose mcsim may be another one: simulate if kernels and workload are those of the run.
+
+    `kernels` is the hash of the kernels of the run; the digest of its workload is part of the task.
+    """
+    import socket
+
+    there = {"kernels": kernel.kernel_hash(), "workload": kernel.load_workload(source).digest}
+    here = {"kernels": kernels, "workload": task.workload}
+    for what, found in there.items():
+        if found != here[what]:
+            raise UserError(
+                f"{found[:12]} on the worker {socket.gethostname()}, {here[what][:12]} here",
+                key=what,
+                valid="the same mcsim and the same workload on every machine",
+            )
+    return simulate(task, source, first, count)
+
+
+def _connect(scheduler: str) -> Any:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UserError("needs dask", key="--backend dask", valid="pip install 'mcsim[dask]'") from None
+    try:
+        return Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        first_line = str(error).partition("\n")[0]
+        what = f"no scheduler at {scheduler!r}: {first_line or type(error).__name__}"
+        raise UserError(what, key="--scheduler", valid="the address that `dask scheduler` prints") from None
+
+
+def _dask(client: Any) -> Any:
+    """joblib's dask backend, for a cluster that may also be small and may grow."""
+    from joblib._dask import DaskDistributedBackend
+
+    class Cluster(DaskDistributedBackend):
+        def effective_n_jobs(self, n_jobs: int) -> int:
+            # Of a cluster with one worker joblib would make no use: it would simulate here. And workers that come
+            # later must find chunks to do, though joblib asks how many there are at the beginning only.
+            return max(CHUNKS_READY // 2, super().effective_n_jobs(n_jobs))
+
+    return Cluster(client=client, wait_for_workers_timeout=SECONDS_TO_CONNECT)
+
+
+def _leave_interrupts_to_the_parent() -> None:
+    """In a worker process: Ctrl-C reaches the whole process group, but only the parent is to act on it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

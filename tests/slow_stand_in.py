@@ -1,0 +1,29 @@
+"""The stand-in for the kernels at the speed of a boot, and a command line that runs on it, to be interrupted.
+
+python slow_stand_in.py run small.toml --workers 2
+"""
+
+import sys
+import time
+from typing import Any
+
+import stand_in
+
+SECONDS = 0.002  # per boot
+
+
+def simulate(task: Any, source: str, first: int, count: int) -> Any:
+    time.sleep(SECONDS * count)
+    return stand_in.simulate(task, source, first, count)
+
+
+if __name__ == "__main__":
+    import slow_stand_in  # under its name, so that worker processes find the function
+
+    from mcsim.cli import main
+    from mcsim.run import compiling, engine, kernel
+
+    kernel.simulate, kernel.load_workload = slow_stand_in.simulate, stand_in.load_workload
+    compiling.compiled_marker = lambda what: None
+    engine.CHUNK_SECONDS = 0.1
+    main(sys.argv[1:])

@@ -1,0 +1,149 @@
+"""A cluster gives the same bits as this machine, also when a worker dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import slow_stand_in
+
+import mcsim
+from mcsim.errors import UserError
+from mcsim.model import experiment
+from mcsim.run import compiling, crew, engine, kernel
+from mcsim.run.progress import Silent
+
+SMALL = """
+[experiment]
+name = "small"
+variants = ["maple-naive", "tail-free"]
+ram = ["31M", "32M"]
+boots = 400
+[workload]
+recordings = "C"
+"""
+
+
+@pytest.fixture(autouse=True)
+def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(kernel, "simulate", slow_stand_in.simulate)
+    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
+    monkeypatch.setattr(engine, "CHUNK_SECONDS", 0.1)
+    monkeypatch.chdir(tmp_path)
+
+
+class Cluster:
+    """A scheduler and two workers, each a process of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        file = folder / "scheduler.json"
+        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        deadline = time.monotonic() + 30
+        while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        self.address = json.loads(file.read_text())["address"]
+        self.workers = [self._start("worker", self.address, "--nthreads", "1", "--no-nanny") for _ in range(2)]
+
+    def _start(self, *words: str) -> "subprocess.Popen[bytes]":
+        command = [sys.executable, "-m", "dask", *words, "--no-dashboard"]
+        return subprocess.Popen(command, env=self._environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def stop(self) -> None:
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    pytest.importorskip("distributed", reason="needs mcsim[dask]")
+    started = Cluster(tmp_path)
+    yield started
+    started.stop()
+
+
+class KillAfter(Silent):
+    """Kills a process when so many chunks are done."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", chunks: int) -> None:
+        self.process, self.left = process, chunks
+
+    def advance(self, units: int, label: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.process.send_signal(signal.SIGKILL)
+
+
+def small() -> experiment.Experiment:
+    return experiment.parse(SMALL, "small.toml")
+
+
+def test_a_worker_that_is_killed_changes_nothing(cluster: Cluster) -> None:
+    from distributed import Client
+
+    with Client(cluster.address) as client:
+        client.wait_for_workers(2, timeout=30)
+    here = mcsim.run(small(), out="here", workers=2)
+    killer = KillAfter(cluster.workers[0], chunks=5)
+    there = mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address, progress=killer)
+    assert cluster.workers[0].wait(timeout=10) == -signal.SIGKILL
+    assert there.store.content_hash() == here.store.content_hash()
+    assert there.manifest["runs"][-1]["complete"] is True
+    assert there.manifest["runs"][-1]["boots_done"] == 1600
+
+
+def test_a_cluster_whose_workers_are_all_gone_is_one_message_and_nothing_done_is_lost(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "SECONDS_WITHOUT_ANSWER", 2)
+    cluster.workers.pop().kill()
+    killer = KillAfter(cluster.workers[0], chunks=5)
+    with pytest.raises(UserError, match="no worker has answered for 2 s"):
+        mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address, progress=killer)
+    cut = mcsim.load("there")
+    assert cut.manifest["runs"][-1]["complete"] is False
+    assert 0 < cut.summary()["boots"].sum() == cut.manifest["runs"][-1]["boots_done"] < 1600
+
+
+def test_a_cluster_without_workers_is_one_message(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
+    for process in cluster.workers:
+        process.kill()
+        process.wait()
+    with pytest.raises(UserError, match="--scheduler: has no worker"):
+        mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
+
+
+def test_a_cluster_without_scheduler_or_dask_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--scheduler"):
+        mcsim.run(small(), backend="dask")
+    with pytest.raises(UserError, match="--scheduler"):
+        mcsim.run(small(), scheduler="tcp://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UserError, match=r"needs dask\s+valid: pip install 'mcsim\[dask\]'"):
+        mcsim.run(small(), backend="dask", scheduler="tcp://127.0.0.1:1")
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_address_without_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed", reason="needs mcsim[dask]")
+    monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 1)
+    with pytest.raises(UserError, match=r"--scheduler: no scheduler at 'tcp://127.0.0.1:1'"):
+        mcsim.run(small(), backend="dask", scheduler="tcp://127.0.0.1:1")
+
+
+def test_a_worker_with_other_kernels_or_another_workload_is_refused() -> None:
+    workload = kernel.load_workload("C").digest
+    task, foreign = small().tasks(workload)[0], small().tasks("d")[0]
+    simulate, kernels = slow_stand_in.simulate, kernel.kernel_hash()
+    assert len(crew.simulate_there(simulate, kernels, task, "C", 0, 2)) == 2
+    with pytest.raises(UserError, match="kernels: "):
+        crew.simulate_there(simulate, "f" * 64, task, "C", 0, 2)
+    with pytest.raises(UserError, match="workload: "):
+        crew.simulate_there(simulate, kernels, foreign, "C", 0, 2)
