@@ -115,8 +115,6 @@ def run(
             err=True,
         )
         raise
-    for sentence in result.ended():
-        click.echo(sentence, err=True)
     if result.summary().height == 0:
         click.echo("No boot of this part is to be run.", err=True)
         return

@@ -156,6 +156,18 @@ def method(summary: pl.DataFrame, level: float) -> list[str]:
     ]
 
 
+def ended_early(result: Result) -> list[str]:
+    """Which rules ended cells before their boots were done, and what that does to the intervals."""
+    ended = result.ended()
+    if not ended:
+        return []
+    return [
+        *ended,
+        "The intervals assume a number of boots that was fixed beforehand. Of cells that a rule ended, quote "
+        "sequence_low and sequence_high of `mcsim report --format csv`.",
+    ]
+
+
 def sample_size(summary: pl.DataFrame) -> str:
     """`2,000`, or `400 to 2,000` where cells differ."""
     boots = sorted(set(summary["boots"]))
@@ -173,7 +185,7 @@ def page(result: Result, level: float = 0.95) -> str:
         cell_table(_by_variant(summary, result)),
         ["P(OOM) in per cent", "", *matrix(summary)],
         [*same_boots(result), f"Failures: {classes(summary)}."],
-        ["", *wrapped(method(summary, level))],
+        ["", *wrapped([*method(summary, level), *ended_early(result)])],
     ]
     if mail.belongs_beside(result.experiment):
         parts.append(["The mail's figures: " + mail.SOURCE, mail.USERLAND, "", *mail_table(summary, level)])
