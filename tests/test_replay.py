@@ -239,6 +239,13 @@ def test_the_command_prints_a_line_for_each_recording_and_a_sum(capsys):
     assert lines[3].split() == ["2", "28852", "2469", "22030", "1071", "0"]
 
 
+def test_the_command_takes_a_folder(tmp_path, capsys):
+    assert run_cli(["replay", str(RECORDINGS)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["2", "28852", "2469", "22030", "1071", "0"]
+    assert run_cli(["replay", str(tmp_path)]) == 2
+    assert "no recording in this folder" in capsys.readouterr().err
+
+
 def test_the_command_shows_the_first_difference_and_ends_with_1(tmp_path, capsys):
     path = changed(tmp_path, CHANGES["page taken"])
     assert run_cli(["replay", str(WITHOUT_NETWORK), str(path)]) == 1

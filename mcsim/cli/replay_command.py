@@ -27,11 +27,13 @@ def replay(recordings: tuple[Path, ...]) -> None:
     (rule) or another kernel's, taken from the recording (recorded).
 
     \b
-    Example:
-      mcsim replay boots/*.npz
+    Examples:
+      mcsim replay boots/C_V0_32MB_j0_a.npz
+      mcsim replay boots                        all recordings in a folder
     """
     from mcsim.trace.replay import replay as replay_recording
 
+    recordings = files_of(recordings)
     twice = len({path.stem for path in recordings}) < len(recordings)
     labels = [f"{path.parent.name}/{path.stem}" if twice else path.stem for path in recordings]
     width = max(len("recording"), *(len(label) for label in labels))
@@ -54,6 +56,19 @@ def replay(recordings: tuple[Path, ...]) -> None:
             click.echo(f"\n{label}: {context(one.first)}")
     if not all(one.passed for one in found):
         click.get_current_context().exit(1)
+
+
+def files_of(paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """The recordings named, and those in folders named. Raises UserError for a folder without any."""
+    from mcsim.errors import UserError
+
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+        if not inside:
+            raise UserError("no recording in this folder", file=path, valid="a folder with NumPy archives (.npz)")
+        found += inside
+    return tuple(found)
 
 
 def counts(one: Replay) -> tuple[int, int, int, int, int]:
