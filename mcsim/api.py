@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mcsim.result import Result
     from mcsim.run.crew import Backend
     from mcsim.run.progress import Progress
+    from mcsim.stats.sensitivity import Sensitivity
 
 
 def run(
@@ -124,3 +125,84 @@ def merge(sources: Iterable[str | Path], out: str | Path) -> Result:
 
     merge_folders([Path(each) for each in sources], Path(out))
     return Result(out)
+
+
+def min_ram(
+    experiment: str | Path | Experiment,
+    *,
+    variant: str,
+    p: float,
+    ram: Iterable[str] = (),
+    level: float = 0.95,
+    boots: int | None = None,
+    assume_monotonic: bool = False,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: Callable[[], Progress] | None = None,
+) -> pl.DataFrame:
+    """Which RAM sizes (such as "28M..64M step 1M"; default: the experiment's) have P(OOM) <= `p`: a polars data frame.
+
+    One row per size; `mcsim.stats.min_ram` explains columns and verdicts. UserError for any bad input.
+    """
+    from mcsim.model.units import parse_sizes
+    from mcsim.stats.min_ram import min_ram as scan
+
+    loaded = _loaded(experiment, seed)
+    try:
+        sizes = parse_sizes(list(ram)) if ram else loaded.ram
+    except UserError as error:
+        raise error.at(key="--ram") from None
+    return scan(
+        loaded,
+        variant,
+        sizes,
+        p,
+        level=level,
+        boots=boots,
+        assume_monotonic=assume_monotonic,
+        out=None if out is None else Path(out),
+        workers=workers,
+        progress=progress,
+    )
+
+
+def sensitivity(
+    experiment: str | Path | Experiment,
+    *,
+    variant: str,
+    ram: str,
+    factors: Iterable[str] = (),
+    boots: int = 1000,
+    level: float = 0.95,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: Callable[[], Progress] | None = None,
+) -> Sensitivity:
+    """Which factor of timing or workload moves P(OOM) of one variant at one RAM size most.
+
+    `factors` such as "gap_sigma=0.05,0.22" (default: those of the timing); `mcsim.stats.sensitivity` explains design
+    and columns. UserError for any bad input.
+    """
+    from mcsim.stats.sensitivity import sensitivity as measure
+
+    return measure(
+        _loaded(experiment, seed),
+        variant,
+        ram,
+        list(factors),
+        boots=boots,
+        level=level,
+        out=None if out is None else Path(out),
+        workers=workers,
+        progress=progress,
+    )
+
+
+def _loaded(experiment: str | Path | Experiment, seed: int | None) -> Experiment:
+    from mcsim.model.experiment import Experiment
+    from mcsim.model.experiment import load as load_experiment
+
+    loaded = experiment if isinstance(experiment, Experiment) else load_experiment(experiment)
+    return loaded if seed is None else loaded.with_seed(seed)

@@ -10,12 +10,14 @@ from mcsim.cli.conform_command import conform
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
 from mcsim.cli.merge_command import merge
+from mcsim.cli.min_ram_command import min_ram
 from mcsim.cli.new_command import new, schema
 from mcsim.cli.plan_command import plan
 from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
 from mcsim.cli.selftest_command import selftest
+from mcsim.cli.sensitivity_command import sensitivity
 from mcsim.cli.validate_command import validate
 from mcsim.cli.verify_command import verify
 
@@ -39,6 +41,8 @@ def cli() -> None:
       mcsim report results/mail-2022         table and plots of what is there
       mcsim compare RESULT --baseline V      which variants differ from V, which are equivalent
       mcsim plan --p1 0.3 --p2 0.2 --paired  how many boots that takes
+      mcsim min-ram EXP --variant V --p .001 which RAM sizes have P(OOM) <= 0.001
+      mcsim sensitivity EXP --variant V ...  what moves P(OOM) most
       mcsim validate                         predictions beside failure counts of real boots
       mcsim merge A B -o C                   one result out of parts, or of runs on many machines
       mcsim verify results/mail-2022         stored boots once more, bit for bit
@@ -53,6 +57,8 @@ cli.add_command(run)
 cli.add_command(report)
 cli.add_command(compare)
 cli.add_command(plan)
+cli.add_command(min_ram)
+cli.add_command(sensitivity)
 cli.add_command(validate)
 cli.add_command(merge)
 cli.add_command(verify)

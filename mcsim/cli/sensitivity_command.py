@@ -1,0 +1,137 @@
+"""`mcsim sensitivity`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mcsim.errors import UserError
+
+if TYPE_CHECKING:
+    from mcsim.stats.sensitivity import Sensitivity
+
+
+@click.command(epilog="Exit code: 0, or 2 for bad input.")
+@click.argument("experiment")
+@click.option("--variant", metavar="V", help="The kernel variant.")
+@click.option("--ram", required=True, metavar="R", help="The RAM size.")
+@click.option(
+    "--factor",
+    "factors",
+    multiple=True,
+    metavar="KEY=LOW,HIGH",
+    help="A key of the timing or a policy, and its two levels (repeatable, 7 at most) [default: gap_sigma, boot_sigma "
+    "and boot_median halved and doubled, jitter 0 and 2].",
+)
+@click.option("--boots", type=int, default=1000, show_default=True, metavar="N", help="Boots of each cell.")
+@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of intervals.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder [default: results/NAME-sensitivity]."
+)
+@click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
+@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
+@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
+def sensitivity(
+    experiment: str,
+    variant: str | None,
+    ram: str,
+    factors: tuple[str, ...],
+    boots: int,
+    level: float,
+    out: Path | None,
+    seed: int | None,
+    workers: int | None,
+    form: str,
+) -> None:
+    """Which factor of timing or workload moves P(OOM) most?
+
+    All combinations of the levels (from five factors on: half of them) on the same boots. The same command again
+    continues.
+
+    \b
+    Examples:
+      mcsim sensitivity mail-2022 --variant tail-free --ram 32M
+      mcsim sensitivity mail-2022 --variant tail-free --ram 32M --factor gap_sigma=0.05,0.22 \\
+        --factor exact_tail=head,tail
+    """
+    import mcsim
+    from mcsim.model.experiment import load
+    from mcsim.report.tornado import write
+    from mcsim.run.progress import for_stderr
+
+    loaded = load(experiment)
+    if variant is None:
+        raise UserError("is missing", key="--variant", valid=", ".join(each.name for each in loaded.variants))
+    folder = Path("results") / f"{loaded.name}-sensitivity" if out is None else out
+    try:
+        found = mcsim.sensitivity(
+            loaded,
+            variant=variant,
+            ram=ram,
+            factors=factors,
+            boots=boots,
+            level=level,
+            out=folder,
+            seed=seed,
+            workers=workers,
+            progress=for_stderr,
+        )
+    except KeyboardInterrupt:
+        click.echo("Interrupted. Finished boots are kept; the same command continues.", err=True)
+        raise
+    title = f"{loaded.name}, {variant} at {ram}, seed {loaded.seed if seed is None else seed}"
+    if form == "csv":
+        click.echo(found.effects.write_csv(), nl=False)
+    else:
+        click.echo(page(found, title), nl=False)
+    paths = write(found, title, folder / f"tornado-{variant}-{ram}")
+    click.echo("written: " + ", ".join(map(str, paths)), err=True)
+
+
+def page(found: Sensitivity, title: str) -> str:
+    """Table of effects, table of the workload, how they were made; at most 72 columns wide."""
+    from mcsim.report.text import percent, wrapped
+
+    level = percent(found.effects["level"][0])
+    head = f"{'effect on P(OOM), in points':<41}{'P1-P0':>8}{level:>16}{'p':>7}"
+    effects = [head, *map(_line, found.effects.iter_rows(named=True))]
+    shares = [f"{'the workload':<22}{'levels':>8}{'+- points':>11}{'share of variance':>31}"]
+    shares += [_share(row) for row in found.workload.iter_rows(named=True)]
+    parts = [wrapped([title]), effects, shares, wrapped(_method(found, level))]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+
+def _line(row: dict[str, Any]) -> str:
+    from mcsim.report.comparison import p_words
+
+    interval = f"{100 * row['low']:+.2f} {100 * row['high']:+.2f}"
+    name = f"{row['effect']} {row['levels']}".rstrip()
+    return f"{name:<41}{100 * row['difference']:>+8.2f}{interval:>16}{p_words(row['adjusted']):>7}"
+
+
+def _share(row: dict[str, Any]) -> str:
+    if row["share"] is None:
+        return f"{row['source']:<22}{row['count']:>8}{'-':>11}{'-':>31}"
+    share = f"{100 * row['share']:.1f} +- {100 * row['error']:.1f} %" if row["error"] is not None else "-"
+    return f"{row['source']:<22}{row['count']:>8}{100 * row['deviation']:>11.2f}{share:>31}"
+
+
+def _method(found: Sensitivity, level: str) -> list[str]:
+    from mcsim.stats.sensitivity import FULL
+
+    count = len(found.factors)
+    cells = f"all {found.cells} combinations" if count <= FULL else f"{found.cells} of {2**count} combinations"
+    lines = [
+        f"{cells} of {count} factors, {found.boots:,} boots in each, the same boots in all; mean P(OOM) "
+        f"{100 * found.mean:.2f} %. P1-P0: mean over the cells at the second level less that at the first; A x B: half "
+        f"of what B changes in the effect of A. Interval: score, {level} each, a boot as the unit. p: exact sign-flip "
+        f"test, adjusted for {found.effects.height} effects (Holm).",
+        "+- points: standard deviation of P from one recording, or pre-init phase, to the next; share: of the variance "
+        "of whether a boot fails, with its standard error (jackknife); the rest is the timing of each boot, and both "
+        "together.",
+        "Effects hang on the levels: a factor whose levels are further apart moves P more. How far the model is from "
+        "real boots is not in here (docs/validation.md).",
+    ]
+    return lines
