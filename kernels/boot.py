@@ -99,9 +99,10 @@ FAILED_OTHER_PAGE = 4  # a page that the workload asked for itself
 SLABS = 64  # pages per object cache
 
 # Objects in a slab of the caches of which each task has one. They are counted only: a slab is taken when all objects
-# are in use and, as there are never more than min_partial (5) of them, never given back.
+# are in use and, as there are never more than min_partial (5) of them, never given back. All three objects of a dead
+# task are counted as free once RCU has freed the task; its signal handlers really go back when it is reaped.
 TASK_STRUCTS = 8
-SIGHANDS = 12  # in a slab of two pages
+SIGHANDS = 12  # in a slab of two pages; half as many in one of a single page
 SIGNALS = 13
 TASK_SLAB_GFP = GFP_KERNEL
 # Indices of Boot.tasks.
@@ -266,11 +267,16 @@ def start_tasks(boot: Boot, alive: int) -> None:
 
 @kernel
 def take_task_object(boot: Boot, room: int, objects: int, order: int) -> bool:
-    """An object for the task just counted, from a new slab if the old ones are full. False if there is no page."""
+    """An object for the task just counted, from a new slab if the old ones are full. False if there is no page.
+
+    Without a block of `order` the slab is a single page, with its share of the objects (allocate_slab() of mm/slub.c).
+    """
     if boot.tasks[TASKS_ALIVE] <= boot.tasks[room]:
         return True
     if alloc_pages(boot.zone, TASK_SLAB_GFP, order) < 0:
-        return False
+        if alloc_pages(boot.zone, TASK_SLAB_GFP, 0) < 0:
+            return False
+        objects >>= order
     boot.tasks[room] += objects
     return True
 

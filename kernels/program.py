@@ -28,7 +28,7 @@ OP_MMAP = 3  # A mm, B length in bytes, C mapping (a name for later requests, -1
 OP_MMAP_FILE = 4  # the same of a file, read-only and shareable; FLAGS >> MMAP_FILE_SHIFT is its number
 OP_MUNMAP = 5  # A mapping, B first page, C pages: all of it or a part, which splits or shrinks it
 OP_EXIT_MMAP = 6  # A mm
-OP_COPY_PROCESS = 7  # A handle of the kernel stack, C its gfp: a new task, whose slab pages may be used up
+OP_COPY_PROCESS = 7  # A handle of the kernel stack, B its order (0), C its gfp: a new task, which may need new slabs
 LAST_PAGE_OP = OP_COPY_PROCESS
 
 OP_NOP = 16  # CPU time only

@@ -130,7 +130,7 @@ class Timing(NamedTuple):
 class Sched(NamedTuple):
     """Work space of one worker, reset for each boot. Lanes count from the recording's first; the last is ksoftirqd.
 
-    clock: int64 scalars. lane columns: int64. stream, stream_time: int32, requests in order and when (counts).
+    clock: int64 scalars. lane columns: int64. stream: int32, requests in order; stream_time: int64, when (counts).
     """
 
     clock: NDArray[np.int64]
@@ -152,7 +152,7 @@ class Sched(NamedTuple):
     word: NDArray[np.uint64]  # (lanes, 4): the block of random words a lane draws from
     scratch: NDArray[np.uint64]
     stream: NDArray[np.int32]
-    stream_time: NDArray[np.int32]
+    stream_time: NDArray[np.int64]
 
 
 def make_sched(program: Program) -> Sched:
@@ -162,8 +162,10 @@ def make_sched(program: Program) -> Sched:
     first = program.lane[program.recording[:, RECORDING_LANE], LANE_FIRST]
     end = program.lane[program.recording[:, RECORDING_LANE_END] - 1, LANE_END]
     requests = int((end - first).max())
-    # Each request can be followed by a quiescent state, a run of callbacks and, once a lane, a task and its stack.
-    stream = 4 * requests + 5 * lanes + 64
+    # No request is made twice. Each queues at most one callback; a dead lane queues two, its task's and its stack's.
+    callbacks = requests + 2 * lanes
+    # Requests; a quiescent state and a run for each callback at most; the tasks and the stacks that come back.
+    stream = requests + 2 * callbacks + 2 * lanes
 
     def column() -> NDArray[np.int64]:
         return np.zeros(lanes, np.int64)
@@ -184,11 +186,11 @@ def make_sched(program: Program) -> Sched:
         sleepers=column(),
         event_count=np.zeros(events, np.int64),
         event_waiter=np.zeros(events, np.int64),
-        callback=np.zeros(2 * requests + 4 * lanes, np.int64),
+        callback=np.zeros(callbacks, np.int64),
         word=np.zeros((lanes, 4), np.uint64),
         scratch=np.zeros(4, np.uint64),
         stream=np.zeros(stream, np.int32),
-        stream_time=np.zeros(stream, np.int32),
+        stream_time=np.zeros(stream, np.int64),
     )
 
 

@@ -5,10 +5,16 @@ as in the real thing, a boot is a function of its task and number, and every var
 """
 
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from mcsim.run import compiling, kernel
+
+if TYPE_CHECKING:
+    import pytest
 
 OUTCOME = np.dtype(
     [
@@ -31,6 +37,14 @@ WORKLOAD = SimpleNamespace(digest="ab" * 32, arrays=None, process_name=lambda re
 
 def load_workload(source: str) -> Any:
     return WORKLOAD
+
+
+def use_stand_in(monkeypatch: "pytest.MonkeyPatch", folder: Path) -> None:
+    """Run everything on the stand-in, in `folder`."""
+    monkeypatch.setattr(kernel, "simulate", simulate)
+    monkeypatch.setattr(kernel, "load_workload", load_workload)
+    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
+    monkeypatch.chdir(folder)
 
 
 def chance(text: str) -> float:

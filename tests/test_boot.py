@@ -15,10 +15,12 @@ from kernels.boot import (
     RESULT_POSITION,
     make_boot,
 )
+from kernels.gfp import GFP_KERNEL
 from kernels.maple_tree import LAYOUT_32, NODE_SHORTAGE
 from kernels.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START, check_nommu
 from kernels.page_alloc import MANAGED_PAGES, check_zone, largest_free_order, nr_free_pages
-from kernels.sched import STREAM_LENGTH, Timing, make_sched
+from kernels.rng import FACTOR_BITS
+from kernels.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched
 from kernels.slub import PAGES, ROW_FAILURES, check_slub
 from mcsim.model.variants import SHIPPED
 from mcsim.run.kernel import lognormal_factors
@@ -110,6 +112,24 @@ def test_the_seed_and_the_number_change_the_boot():
     assert set(whole["recording"].tolist()) == set(whole["pre_init"].tolist()) == {0, 1}
 
 
+def test_the_factor_of_a_boot_is_told_and_stretches_its_time():
+    gap = 3000
+    program = mix([make_program([*login(gap)])])
+    table = np.linspace(1 << FACTOR_BITS, 3 << FACTOR_BITS, 4096).astype(np.int32)
+    timing = Timing(np.full(4096, 1 << FACTOR_BITS, np.int32), table, 0)
+    outcomes = boots(0, 40, 64, program=program, timing=timing)
+    assert len(set(outcomes["boot_factor"].tolist())) > 35
+    assert np.isin(outcomes["boot_factor"], table).all()
+    counts = outcomes["time_us"] * 1000 / NS_PER_COUNT
+    assert counts == pytest.approx(gap * (outcomes["boot_factor"] / (1 << FACTOR_BITS)), abs=2.5)
+
+
+def test_the_time_of_a_boot_of_hours_has_room():
+    ticks = 1_000_000
+    [outcome] = boots(0, 1, 64, program=mix([make_program([(flat.OP_SLEEP, 0, 0, ticks), *login()])]))
+    assert 0.99 < outcome["time_us"] / (ticks * 10_000) < 1.01
+
+
 @pytest.mark.parametrize("variants", [HEAD, TAIL])
 @pytest.mark.parametrize("ram", [31, 32])
 def test_here_only_the_tail_policy_decides_whether_a_boot_fails(variants, ram):
@@ -193,6 +213,116 @@ def test_nothing_runs_out_of_rows_and_no_block_is_freed_before_it_is_taken(varia
         assert not (bench.boot.handle[:, 0] == FREED_EARLY).any()
         assert not bench.boot.slub.scalar[:, ROW_FAILURES].any()
         assert bench.boot.maple.scalar[NODE_SHORTAGE] == 0
+        # With more slabs than that the kernel would give empty ones back.
+        assert (bench.boot.tasks[1:] <= np.array([8, 12, 13]) * 5).all()
+
+
+# -- tasks -----------------------------------------------------------------------------------------------------
+
+FORKS = 120
+GFP_STACK = 0x400DC0
+
+
+def nursery(alive=0):
+    """A program of nothing but forks, after a pre-init phase that leaves so many tasks, and its plain machine."""
+    forks = [(flat.OP_COPY_PROCESS, 0, 0, n, 0, GFP_STACK) for n in range(FORKS)]
+    program = make_program([*forks, *login()])
+    program.pre_init = np.array([(flat.PRE_TASKS, alive, 0, 0)], np.int32)
+    arrays = mix([program])
+    boot = plain.boot.make_boot(arrays, 32, LAYOUT_32)
+    plain.boot.reset_boot(boot)
+    assert plain.boot.run_pre_init(boot, arrays, 0)
+    return arrays, boot
+
+
+def pages_taken(boot, handle):
+    before = nr_free_pages(boot.zone)
+    assert plain.boot.copy_process(boot, handle, GFP_STACK)
+    assert boot.handle[handle, 0] >= 0
+    return before - nr_free_pages(boot.zone)
+
+
+def place(arrays, boot, stream):
+    """Place these rows of a stream, whatever the scheduler would make of the program."""
+    sched = make_sched(arrays)
+    sched.stream[: len(stream)] = stream
+    sched.clock[STREAM_LENGTH] = len(stream)
+    return plain.boot.place_boot(boot, arrays, policy("maple-naive"), sched, 0, 0)
+
+
+@pytest.mark.parametrize("alive", [0, 1, 15, 16, 24, 26])
+def test_a_fork_takes_a_slab_of_each_cache_exactly_when_all_its_objects_are_in_use(alive):
+    _, boot = nursery(alive)
+    for n in range(FORKS):
+        used = alive + n
+        assert pages_taken(boot, n) == 1 + (used % 8 == 0) + 2 * (used % 12 == 0) + (used % 13 == 0)
+    check_zone(boot.zone)
+
+
+def test_a_freed_task_makes_room_for_one_more():
+    arrays, boot = nursery(7)
+    free = []
+    # The first fork uses up the room for 8 tasks: the second takes a task_struct's page, unless a task was freed.
+    for stream in ([0, 1], [0, STREAM_TASK_FREE, 1], [0, STREAM_TASK_FREE, 1, 2]):
+        assert place(arrays, boot, stream)
+        free.append(nr_free_pages(boot.zone))
+    assert np.diff(free).tolist() == [1, -2]
+    assert boot.tasks.tolist() == [9, 16, 12, 13]
+
+
+def test_the_tasks_of_a_boot_are_not_those_of_the_boot_before():
+    arrays, boot = nursery(3)
+    for _ in range(2):
+        assert place(arrays, boot, list(range(20)))
+        assert boot.tasks.tolist() == [23, 24, 24, 26]
+
+
+class Pages:
+    """Stands between a plain machine and its pages: notes requests (order, gfp), refuses those with some numbers."""
+
+    def __init__(self, monkeypatch, refused=()):
+        self.requests, self.refused, self.alloc_pages = [], refused, plain.boot.alloc_pages
+        monkeypatch.setattr(plain.boot, "alloc_pages", self.request)
+
+    def request(self, zone, gfp, order):
+        self.requests.append((order, gfp))
+        return -1 if len(self.requests) - 1 in self.refused else self.alloc_pages(zone, gfp, order)
+
+
+def test_a_fork_asks_for_task_struct_stack_signal_handlers_and_signals_in_this_order(monkeypatch):
+    arrays, boot = nursery()
+    pages = Pages(monkeypatch)
+    assert place(arrays, boot, [0])
+    assert pages.requests == [(0, GFP_KERNEL), (0, GFP_STACK), (1, GFP_KERNEL), (0, GFP_KERNEL)]
+
+
+def test_without_two_pages_in_a_row_the_slab_of_signal_handlers_is_one_page(monkeypatch):
+    arrays, boot = nursery()
+    pages = Pages(monkeypatch, refused=[2])
+    assert place(arrays, boot, list(range(7)))
+    assert pages.requests[2:4] == [(1, GFP_KERNEL), (0, GFP_KERNEL)]
+    assert boot.tasks.tolist() == [7, 8, 6 + 12, 13]  # six in the single page, so that the seventh fork needs another
+
+
+@pytest.mark.parametrize("refused", [{0, 1}, {1}, {2, 3}, {3, 4}], ids=["task", "stack", "handlers", "signals"])
+def test_a_fork_that_gets_no_page_fails_the_boot_as_another_page(refused, monkeypatch):
+    arrays, boot = nursery()
+    Pages(monkeypatch, refused)
+    assert not place(arrays, boot, [STREAM_RCU_QS, 0, 1])
+    assert boot.result.tolist() == [FAILED_OTHER_PAGE, 0, 1]
+
+
+def test_forks_fill_a_machine_until_one_of_them_fails():
+    _, boot = nursery()
+    left = 80  # of the pages the pre-init phase takes all others
+    taken = nr_free_pages(boot.zone) - left
+    program = make_program([(flat.OP_COPY_PROCESS, 0, 1000, n, 0, GFP_STACK) for n in range(FORKS)] + login())
+    pages = [(flat.PRE_PAGE_ALLOC, n, 0, GFP_KERNEL) for n in range(taken)]
+    program.pre_init = np.array([*pages, (flat.PRE_TASKS, 0, 0, 0)], np.int32)
+    program.pre_init_handles = taken
+    [outcome] = boots(0, 1, program=mix([program]))
+    assert (outcome["failed"], outcome["failure_class"], outcome["order"]) == (1, FAILED_OTHER_PAGE, 0)
+    assert (outcome["process"], outcome["free_pages"], outcome["largest_free_order"]) == (1, 0, -1)
 
 
 # -- failures --------------------------------------------------------------------------------------------------
@@ -246,6 +376,7 @@ def test_a_machine_that_is_too_small_fails_before_any_process():
     assert (small["process"], small["time_us"]) == (PID_KERNEL, 0)
     [large] = boots(0, 1, ram=64, program=mix([program]))
     assert not large["failed"]
+    assert small["boot_factor"] == large["boot_factor"] > 0  # drawn before any page is taken
 
 
 @pytest.mark.parametrize("ram", [0, 7, 1000])

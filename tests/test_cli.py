@@ -11,7 +11,6 @@ import pytest
 import stand_in
 
 from mcsim.cli import run_cli
-from mcsim.run import compiling, kernel
 
 SMALL = """
 [experiment]
@@ -25,10 +24,7 @@ recordings = "C"
 
 @pytest.fixture(autouse=True)
 def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(tmp_path)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
     (tmp_path / "small.toml").write_text(SMALL)
 
 

@@ -17,7 +17,6 @@ from mcsim.cli.compare_command import gate_code
 from mcsim.errors import UserError
 from mcsim.report import comparison
 from mcsim.result import Result
-from mcsim.run import compiling, kernel
 from mcsim.stats import independent, paired
 from mcsim.stats.compare import COLUMNS, COUNTS_COLUMNS, compare, estimates, judge, verdict
 from mcsim.stats.intervals import Interval
@@ -199,19 +198,12 @@ class TestVerdict:
         assert careful[0]["p_value"] is None
 
 
-def use_stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(folder)
-
-
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """200 boots of every variant at 30M to 33M; more of one cell. Not to be changed by a test."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("compare")
-        use_stand_in(monkeypatch, folder)
+        stand_in.use_stand_in(monkeypatch, folder)
         sizes = ["30M", "31M", "32M", "33M"]
         mcsim.run("mail-2022", boots=200, workers=1, ram=sizes, out=folder / "mail-2022")
         return mcsim.run(

@@ -13,8 +13,8 @@ from kernels.sched import EXEC_DELAY_RECORDED, STREAM_LENGTH, Timing, make_sched
 from mcsim.errors import UserError
 from mcsim.model.variants import SHIPPED
 from mcsim.trace.extract import NEVER, SIMULATED_SLABS, TASK_SLABS, extract
-from mcsim.trace.recording import COLUMNS, Record, read_recording
-from mcsim.workload.program import RecordedProgram, mix
+from mcsim.trace.recording import COLUMNS, COUNTS_PER_TICK, Record, read_recording
+from mcsim.workload.program import READ_STEPS, RecordedProgram, mix, read_gaps
 from tests.plain_kernels import plain_kernels
 
 plain = plain_kernels("boot", "maple_tree", "nommu", "page_alloc")
@@ -209,8 +209,7 @@ def test_one_artificial_delay_an_exec_is_marked_and_the_recorded_one_cut_out():
         assert abs(len(delays) - len(rows_of(program, flat.OP_EXEC))) <= 2
         if recorded(name).jitter:
             assert delays[:, flat.GAP].max() < 260  # 0.2 ms; the delay is up to 1 ms
-    for row in rows_of(extracted("C_M3_64MB_j2_c"), flat.OP_SLEEP):
-        assert program.op[row, flat.A] > 0
+        assert (program.op[rows_of(program, flat.OP_SLEEP), flat.A] > 0).all()
 
 
 @every_recording
@@ -220,6 +219,54 @@ def test_the_prompt_comes_from_a_lane_that_is_named(name):
     lane = int(np.searchsorted(program.lane[:, flat.LANE_FIRST], login[0], side="right")) - 1
     assert "getty" in program.names[lane] or "login" in program.names[lane]
     assert len(program.names) == len(program.lane)
+
+
+@every_recording
+def test_the_pre_init_phase_ends_with_the_tasks_that_are_alive(name):
+    recording, program = recorded(name), extracted(name)
+    types, pids = recording.columns["type"], recording.columns["pid"]
+    cut = max(i for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", i) == "free_reserved_area")
+    alive = {int(recording.columns["pfn"][i]) for i in np.flatnonzero(types[:cut] == Record.FORK)}
+    alive -= {int(pids[i]) for i in np.flatnonzero(types[:cut] == Record.EXIT)}
+    [row] = np.flatnonzero(program.pre_init[:, flat.PRE_KIND] == flat.PRE_TASKS)
+    assert row == len(program.pre_init) - 1
+    assert program.pre_init[row, flat.PRE_A] == len(alive)
+    assert 1 in alive
+    # So many slabs hold them, and so many were taken.
+    slabs = [recording.text(i + 2) for i in np.flatnonzero(types[:cut] == Record.ALLOC) if types[i + 1] == Record.SLAB]
+    for cache, objects in zip(TASK_SLABS, (8, 12, 13), strict=True):
+        assert slabs.count(cache) == -(-len(alive) // objects)
+
+
+@every_recording
+def test_the_first_tick_is_where_the_recorded_clock_has_it(name):
+    recording, program = recorded(name), extracted(name)
+    types = recording.columns["type"]
+    cut = max(i for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", i) == "free_reserved_area")
+    assert 1 <= program.first_tick <= COUNTS_PER_TICK
+    assert (recording.time[cut] + program.first_tick) % COUNTS_PER_TICK == 0
+
+
+def test_the_time_of_reading_an_image_is_cut_into_gaps_that_are_all_of_it():
+    for counts in [*range(300), 13_000, 2**31 - 1]:
+        gaps = read_gaps(counts)
+        assert sum(gaps) == counts
+        assert min(gaps) >= 0
+        assert len(gaps) == len(READ_STEPS) + 1
+    assert read_gaps(1000) == [100, 100, 100, 100, 90, 90, 420]
+
+
+@every_recording
+def test_every_exec_can_be_preempted_while_it_reads_its_image(name):
+    program, steps = extracted(name), len(READ_STEPS)
+    found = 0
+    for row in rows_of(program, flat.OP_PAGE_FREE):
+        before = program.op[row - steps : row]
+        if (before[:, flat.KIND] == flat.OP_NOP).all() and (before[:, flat.FLAGS] & flat.RESCHED_AFTER).all():
+            gaps = [*before[:, flat.GAP].tolist(), int(program.op[row, flat.GAP])]
+            assert gaps == read_gaps(sum(gaps))
+            found += 1
+    assert found == len(rows_of(program, flat.OP_EXEC)) > 60
 
 
 # -- the simulated order is near the recorded one --------------------------------------------------------------
@@ -359,6 +406,13 @@ def test_the_time_of_a_recording_never_goes_back(name):
     time = recorded(name).time
     assert (np.diff(time) >= 0).all()
     assert 1.5 < (time[-1] - time[0]) * 768e-9 < 20
+
+
+def test_a_program_of_another_format_is_refused_as_such(tmp_path):
+    path = tmp_path / "program.npz"
+    np.savez(path, facts=np.frombuffer(b'{"format": 1}', np.uint8))
+    with pytest.raises(UserError, match="of another format"):
+        RecordedProgram.read(path)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off", None])

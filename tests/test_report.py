@@ -13,20 +13,12 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.report import mail, plot, text, write
 from mcsim.result import Result
-from mcsim.run import compiling, kernel
 from mcsim.stats.intervals import interval
 
 
 @pytest.fixture
 def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    use_stand_in(monkeypatch, tmp_path)
-
-
-def use_stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(folder)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +26,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Forty boots of every cell, and all files of its report; not to be changed by a test."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         folder = tmp_path_factory.mktemp("report")
-        use_stand_in(monkeypatch, folder)
+        stand_in.use_stand_in(monkeypatch, folder)
         made = mcsim.run("mail-2022", boots=40, workers=1, out=folder / "mail-2022")
     write.write(made)
     return made

@@ -172,6 +172,8 @@ def bodies(draw, mm):
             a = 100
         elif kind == flat.OP_SLEEP:
             a = draw(st.integers(1, 3))
+        elif kind == flat.OP_EXEC_DELAY:
+            a, b = draw(GAPS), draw(st.integers(0, 3))
         elif kind in (flat.OP_SIGNAL, flat.OP_WAIT):
             a, b = draw(st.integers(1, SHARED_EVENTS)), draw(st.integers(1, 2))
         rows.append((kind, draw(FLAGS), draw(GAPS), a, b))
@@ -220,7 +222,7 @@ def zombie(lane):
 
 
 @settings(max_examples=400, deadline=None, derandomize=True)
-@given(programs(), programs(), st.sampled_from([EXACT, NOISY, DELAYED]), st.integers(0, 2**40))
+@given(programs(), programs(), st.sampled_from([EXACT, NOISY, DELAYED, AS_RECORDED]), st.integers(0, 2**40))
 def test_any_program_runs_as_in_the_twin(one, other, timing, boot):
     program = mix([one, other])
     for recording in range(2):
@@ -253,6 +255,53 @@ def test_a_boot_does_not_depend_on_the_other_recordings_of_the_mixture(recorded,
             (("op", what[1] + shift) if what[0] == "op" else what, when) for what, when in run(alone, timing, boot)
         ]
         assert run(mixed, timing, boot, 1) == moved
+
+
+def test_a_recorded_delay_is_what_it_was_whatever_the_noise():
+    counts, long, ticks = 500, COUNTS_PER_TICK + 700, 2
+    delays = [
+        (flat.OP_EXEC_DELAY, 0, 0, counts, 0),
+        page(1),
+        (flat.OP_EXEC_DELAY, 0, 0, counts, ticks),
+        page(2),
+        (flat.OP_EXEC_DELAY, 0, 0, long, 0),
+        page(3),
+    ]
+    program = mix([make_program([*delays, *login()])])
+    woken = AS_RECORDED.first_tick + (ticks - 1) * COUNTS_PER_TICK
+    for boot in range(5):
+        assert pages_in(program, run(program, AS_RECORDED, boot)) == [(1, counts), (2, woken), (3, woken + long)]
+        assert pages_in(program, run(program, NOISY, boot)) == [(1, 0), (2, 0), (3, 0)]
+
+
+def test_the_first_tick_comes_when_it_is_said_to_come_or_anywhere_in_a_tick():
+    spin = [page(1, 500, USER)] * 60
+    program = mix([make_program([fork(1), *spin, *login()], [page(2, 0, USER), *ending(2)])])
+
+    def turn(timing, boot):
+        return dict(pages_in(program, run(program, timing, boot)))[2]
+
+    for tick in (1, 4321, COUNTS_PER_TICK):
+        assert {turn(EXACT._replace(first_tick=tick), boot) for boot in range(5)} == {tick}
+    drawn = [turn(EXACT, boot) for boot in range(200)]
+    assert 1 <= min(drawn) < COUNTS_PER_TICK // 20
+    assert COUNTS_PER_TICK * 19 // 20 < max(drawn) <= COUNTS_PER_TICK
+
+
+def test_no_stream_outgrows_its_room():
+    """Nearly every request queues a callback, and every lane but the first dies."""
+    lanes = 30
+    children = [(flat.OP_NOP, AFTER | RCU, 0)] * 2
+    first = [fork(child) for child in range(1, lanes)]
+    first += [(flat.OP_SLEEP, RCU, 0, 1)] * lanes
+    for child in range(1, lanes):
+        first += [(flat.OP_WAIT, RCU, 0, child, 1), (flat.OP_RELEASE_TASK, RCU, 0, child)]
+    first += [(flat.OP_SLEEP, RCU, 0, 1)] * lanes
+    bodies_ = [[*children, *ending(child)] for child in range(1, lanes)]
+    program = mix([make_program([*first, *login()], *bodies_, events=lanes)])
+    stream = run(program)
+    assert sum(what[0] == "stack" for what, _ in stream) == sum(what == ("task",) for what, _ in stream) == lanes - 1
+    assert len(stream) <= len(make_sched(program).stream)
 
 
 def test_the_artificial_delay_makes_boots_longer(recorded):

@@ -7,7 +7,6 @@ import pytest
 import stand_in
 
 from mcsim.cli import run_cli
-from mcsim.run import compiling, kernel
 from mcsim.stats import paired, selftest
 from mcsim.stats.sequences import sequence
 
@@ -16,11 +15,8 @@ QUICK = ["selftest", "--tables", "60", "--boots", "50", "--trials", "60"]
 
 @pytest.fixture
 def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
     monkeypatch.setattr(stand_in, "chance", lambda text: 0.6 if text[0] == "3" and "t" in text else draw(text))
-    monkeypatch.chdir(tmp_path)
 
 
 def draw(text: str) -> float:

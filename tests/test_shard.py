@@ -16,7 +16,6 @@ import stand_in
 import mcsim
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.run import compiling, kernel
 from mcsim.run.shard import BLOCK, Shard
 
 SMALL = """
@@ -32,10 +31,7 @@ recordings = "C"
 
 @pytest.fixture(autouse=True)
 def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(tmp_path)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
 
 
 def small(text: str = SMALL) -> experiment.Experiment:

@@ -14,7 +14,7 @@ from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.result import Result
-from mcsim.run import compiling, engine, kernel
+from mcsim.run import engine, kernel
 from mcsim.run.watch import looks
 
 SMALL = """
@@ -30,10 +30,7 @@ recordings = "C"
 
 @pytest.fixture(autouse=True)
 def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(tmp_path)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
 
 
 def small(rules: str, text: str = SMALL) -> experiment.Experiment:

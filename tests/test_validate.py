@@ -13,7 +13,7 @@ from scipy.stats import beta, binom, binomtest
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.model.experiment import HostLoad
-from mcsim.run import compiling, kernel
+from mcsim.run import kernel
 from mcsim.run.progress import Silent
 from mcsim.validate import score
 from mcsim.validate.counterfactual import (
@@ -225,10 +225,8 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """A stand-in for the kernels, whose P depends on RAM and tail policy."""
     arrays = SimpleNamespace(recording=range(12), pre_init_range=range(7))
     workload = SimpleNamespace(digest=stand_in.WORKLOAD.digest, arrays=arrays)
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
     monkeypatch.setattr(kernel, "load_workload", lambda source: workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(tmp_path)
     return tmp_path
 
 

@@ -10,7 +10,7 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.model import experiment
 from mcsim.result import Result
-from mcsim.run import compiling, kernel
+from mcsim.run import kernel
 from mcsim.run.progress import Silent
 from mcsim.run.verify import verify
 
@@ -27,10 +27,7 @@ recordings = "C"
 
 @pytest.fixture(autouse=True)
 def result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Result:
-    monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
-    monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
-    monkeypatch.chdir(tmp_path)
+    stand_in.use_stand_in(monkeypatch, tmp_path)
     return mcsim.run(experiment.parse(SMALL, "small.toml"), out="here")
 
 

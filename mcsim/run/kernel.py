@@ -52,7 +52,7 @@ def kernel_timing(timing: Timing) -> Any:
     return sched.Timing(
         gap_factor=lognormal_factors(timing.gap_sigma),
         boot_factor=lognormal_factors(timing.boot_sigma, timing.boot_median),
-        exec_delay=int(timing.jitter == 2),
+        exec_delay=sched.EXEC_DELAY_DRAWN if timing.jitter == 2 else sched.EXEC_DELAY_NONE,
     )
 
 

@@ -391,14 +391,12 @@ class _UserPhase:
             return
         if columns["type"][i + 1] == Record.SLAB and self.recording.text(i + 2) in SIMULATED_SLABS + TASK_SLABS:
             return
+        handle = self.pages.new_handle(pfn, order)
+        kind = flat.OP_PAGE_ALLOC
         if caller == "copy_process":
             self._enter_kernel(lane, i)
-        handle = self.pages.new_handle(pfn, order)
-        copies = caller == "copy_process"
-        kind = flat.OP_COPY_PROCESS if copies else flat.OP_PAGE_ALLOC
+            kind, lane.child_stack = flat.OP_COPY_PROCESS, handle
         self._add(lane, i, kind, handle, order, _gfp_of(self.recording, i))
-        if copies:
-            lane.child_stack = handle
 
     def _bulk_alloc(self, lane: _Lane, i: int) -> None:
         if self.pages.is_bulk(i):
@@ -598,7 +596,6 @@ class _UserPhase:
 
     def _exec_return(self, lane: _Lane, i: int) -> None:
         lane.in_exec = False
-        lane.mode = 0
         self._return_to_user(lane, i)
 
     def _call_rcu(self, lane: _Lane, i: int) -> None:

@@ -1,7 +1,7 @@
 """Recorded boots once more: without noise under their own variant and RAM, and in recorded order on other machines.
 
-A program knows the record of each of its requests and of each kernel stack that went back. Placed in that order, every
-page lands where the recording has it (tests/test_extract.py), so that the order stands for the recording here:
+A program knows the record of each of its requests and of each task and kernel stack that went back. Placed in that
+order, every page lands where the recording has it (tests/test_extract.py), so that the order stands for the recording:
 
 - the simulated order of a boot without timing noise is compared with it (`compare_order`);
 - on another RAM size or under the other tail policy it answers what this very boot would have done there
@@ -65,7 +65,7 @@ class Bench:
     """One program on the machines it is to be placed on.
 
     Free lists are int64[11], free blocks of each order; streams are int64 rows of the program's `op`, with
-    STREAM_STACK_FREE - lane where a kernel stack goes back.
+    STREAM_TASK_FREE where a dead task goes back and STREAM_STACK_FREE - lane where its kernel stack does.
     """
 
     def __init__(self, program: RecordedProgram) -> None:

@@ -128,7 +128,10 @@ class SeriesLoad:
         self._prior = prior
 
     def weights(self, some: slice) -> NDArray[np.float64]:
-        """Density of each boot's factor under the drawn load over that of the prior, float64[draws, boots]."""
+        """Density of each boot's factor under the drawn load over that of the prior, but for a constant factor.
+
+        float64[draws, boots].
+        """
         within = (self._log[None, :] - self._shift[some, None]) / self._prior.within_sigma
         overall = self._log / self._prior.boot_sigma
         return np.asarray(np.exp((overall**2 - within**2) / 2))

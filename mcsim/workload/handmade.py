@@ -1,7 +1,8 @@
 """Workloads written by hand: a TOML file, compiled to the same program as a recorded boot (docs/workloads.md).
 
 The CPU time inside the kernel is not in the file: each step takes the median of such steps in the recordings (in timer
-counts of 768 ns). So is what a step asks of the page allocator besides mappings: argument pages and kernel stacks.
+counts of 768 ns). So is what a step asks of the page allocator besides mappings: argument pages and kernel stacks. The
+slabs that recorded tasks take now and then (OP_COPY_PROCESS) are left out.
 """
 
 import hashlib

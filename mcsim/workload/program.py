@@ -16,7 +16,8 @@ FORMAT = 2
 _ARRAYS = ("pre_init", "op", "record", "lane", "image", "stack_free", "task_free")
 
 # Exec reads the image in batches of 15 pages, cond_resched() before each: shares of the time from the mapping to the
-# end of exec, measured at 253 switches in recordings. The rest relocates, and nothing can interrupt that.
+# end of exec, measured at 253 switches in recordings (images of 800 KB). The rest relocates, and nothing can interrupt
+# that. Other images are given as many batches.
 READ_STEPS = (0.1, 0.1, 0.1, 0.1, 0.09, 0.09)
 
 
@@ -87,11 +88,11 @@ class RecordedProgram:
         try:
             with np.load(path) as archive:
                 facts = json.loads(archive["facts"].tobytes())
+                if facts.pop("format", None) != FORMAT:
+                    raise UserError("an extracted program of another format", file=path, valid=f"format {FORMAT}")
                 arrays: dict[str, Any] = {name: np.ascontiguousarray(archive[name].T) for name in _ARRAYS}
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
             raise UserError(f"not an extracted program: {error}", file=path) from None
-        if facts.pop("format", None) != FORMAT:
-            raise UserError("an extracted program of another format", file=path, valid=f"format {FORMAT}")
         facts["names"] = tuple(facts["names"])
         return cls(**facts, **arrays)
 
