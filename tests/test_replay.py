@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from kernels import program as flat
-from kernels.memblock import m68k_reserved
+from kernels.memblock import PAGE_SIZE, m68k_reserved
 from kernels.page_alloc import FPI_TO_TAIL
 from kernels.replay import EVENT_ALLOC, EVENT_FREE, FLAGS, KIND
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.trace.recording import Record
-from mcsim.trace.replay import PAGE_SIZE, read_events, replay, run
+from mcsim.trace.replay import read_events, replay, run
 from mcsim.workload.program import RecordedProgram
 
 SHIPPED = Path(__file__).parents[1] / "experiments" / "recordings" / "C"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from kernels import batch
 from kernels.boot import RESULT_POSITION, Boot, make_boot, place_boot
 from kernels.maple_tree import LAYOUT_32
-from kernels.page_alloc import Zone, make_zone
+from kernels.page_alloc import ZONE_END_PFN, Zone, make_zone
 from kernels.sched import STREAM_LENGTH, make_sched, run_boot
 from mcsim.model.experiment import load
 from mcsim.run.kernel import kernel_timing, load_workload
@@ -33,7 +33,7 @@ class Laboratory:
         boot = make_boot(self.program, ram_mb, LAYOUT_32)
         if fresh_zone is None:
             return boot
-        pages = int(fresh_zone.scalar[1])  # ZONE_END_PFN
+        pages = int(fresh_zone.scalar[ZONE_END_PFN])
         return boot._replace(zone=make_zone(0, pages), fresh_zone=fresh_zone)
 
     def outcomes(self, boot: Boot, variant: str, boots: int) -> NDArray[np.void]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from kernels import replay as kernel
 from kernels.gfp import GFP_KERNEL, GFP_MOVABLE_SHIFT
-from kernels.memblock import RAM_MB_VALID, m68k_reserved, memblock_free_all, memmap_pages
+from kernels.memblock import PAGE_SIZE, PAGES_PER_MB, RAM_MB_VALID, m68k_reserved, memblock_free_all, memmap_pages
 from kernels.page_alloc import (
     FPI_TO_TAIL,
     MAX_ORDER,
@@ -33,7 +33,6 @@ from kernels.slub import Slub, make_slub
 from mcsim.errors import UserError
 from mcsim.trace.recording import Columns, Record, read_columns, text_of
 
-PAGE_SIZE = 8192
 MAPLE_NODE_SIZE = 256  # bytes
 OBJECTS_TAKEN_BEFORE = 2  # of the first page of maple nodes, by something unrecorded, before the first node
 HAND_OVER = FPI_TO_TAIL | 4  # fpi flags of the frees by which memblock hands over: to the tail, no poisoning
@@ -157,7 +156,7 @@ def run(recorded: RecordedEvents, last: int, pages: int = 0) -> tuple[Zone, NDAr
 
 def hand_over(recorded: RecordedEvents) -> Zone:
     """The zone as memblock leaves it."""
-    zone = make_zone(0, recorded.ram_mb * (1 << 20) // PAGE_SIZE)
+    zone = make_zone(0, recorded.ram_mb * PAGES_PER_MB)
     build_all_zonelists(zone, memmap_pages(recorded.ram_mb))
     memblock_free_all(zone, recorded.reserved)
     zone_set_pageset_high_and_batch(zone)
