@@ -110,7 +110,8 @@ TASKS_ALIVE = 0
 TASK_STRUCT_ROOM = 1
 SIGHAND_ROOM = 2
 SIGNAL_ROOM = 3
-TASKS_SIZE = 4
+NODES_TO_FREE = 4  # maple nodes whose callbacks may run
+TASKS_SIZE = 5
 
 NOT_ALLOCATED = -1
 FREED_EARLY = -2
@@ -126,8 +127,8 @@ class Boot(NamedTuple):
     """The memory of one machine while it boots, and the same right after memblock's hand-over.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
-    (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive and the objects that fit into the
-    slabs of their caches. result: int64, why the boot ended.
+    (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive, the objects that fit into the
+    slabs of their caches, and maple nodes about to be freed. result: int64, why the boot ended.
     """
 
     zone: Zone
@@ -370,31 +371,44 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
 
 
 @kernel
-def place_boot(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, phase: int) -> bool:
-    """Place a whole boot, pre-init phase and stream. True if it reaches its login prompt; else see Boot.result."""
+def begin_boot(boot: Boot, program: Program, policy: Policy, phase: int) -> bool:
+    """Memory as the kernel starts /init, after the pre-init phase. False if that fails (see Boot.result)."""
     reset_boot(boot)
     # In 2022 a store on preallocated nodes could still ask for more (GFP_NOWAIT); 6.1 forbids it.
     boot.maple.scalar[PREALLOC_TOPUP] = 1 if policy.mmap_prealloc <= MMAP_PREALLOC_MAILED else 0
-    if not run_pre_init(boot, program, phase):
+    return bool(run_pre_init(boot, program, phase))
+
+
+@kernel
+def place_entry(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, position: int) -> bool:
+    """One entry of the stream. False if the boot fails there (see Boot.result)."""
+    what = np.int64(sched.stream[position])
+    if what >= 0:
+        if not place_request(boot, program, policy, what):
+            return fail(boot, FAILED_OTHER_PAGE, np.int64(program.op[what, B]), position)
+        if boot.nommu.scalar[FAILURES] != 0:
+            scalar = boot.nommu.scalar
+            return fail(boot, scalar[FAILED_CLASS], scalar[FAILED_ORDER], position)
+        work_off_boost(boot.zone)
+    elif what == STREAM_RCU_QS:
+        boot.tasks[NODES_TO_FREE] = boot.maple.scalar[RCU_PENDING]
+    elif what == STREAM_RCU_RUN:
+        rcu_do_batch(boot.maple, boot.slub, boot.zone, boot.tasks[NODES_TO_FREE])
+        boot.tasks[NODES_TO_FREE] = 0
+    elif what == STREAM_TASK_FREE:
+        boot.tasks[TASKS_ALIVE] -= 1
+    else:
+        first_lane = np.int64(program.recording[recording, RECORDING_LANE])
+        give_block(boot, np.int64(program.lane[first_lane + STREAM_STACK_FREE - what, LANE_STACK]))
+    return True
+
+
+@kernel
+def place_boot(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, phase: int) -> bool:
+    """Place a whole boot, pre-init phase and stream. True if it reaches its login prompt; else see Boot.result."""
+    if not begin_boot(boot, program, policy, phase):
         return False
-    first_lane = np.int64(program.recording[recording, RECORDING_LANE])
-    nodes_to_free = 0
     for position in range(sched.clock[STREAM_LENGTH]):
-        what = np.int64(sched.stream[position])
-        if what >= 0:
-            if not place_request(boot, program, policy, what):
-                return fail(boot, FAILED_OTHER_PAGE, np.int64(program.op[what, B]), position)
-            if boot.nommu.scalar[FAILURES] != 0:
-                scalar = boot.nommu.scalar
-                return fail(boot, scalar[FAILED_CLASS], scalar[FAILED_ORDER], position)
-            work_off_boost(boot.zone)
-        elif what == STREAM_RCU_QS:
-            nodes_to_free = boot.maple.scalar[RCU_PENDING]
-        elif what == STREAM_RCU_RUN:
-            rcu_do_batch(boot.maple, boot.slub, boot.zone, nodes_to_free)
-            nodes_to_free = 0
-        elif what == STREAM_TASK_FREE:
-            boot.tasks[TASKS_ALIVE] -= 1
-        else:
-            give_block(boot, np.int64(program.lane[first_lane + STREAM_STACK_FREE - what, LANE_STACK]))
+        if not place_entry(boot, program, policy, sched, recording, position):
+            return False
     return True

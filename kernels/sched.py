@@ -558,26 +558,34 @@ def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
     clock[BOOT_FACTOR] = timing.boot_factor[quantile]
 
 
+@inlined_kernel
+def run_step(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any) -> bool:
+    """Let whatever is on the CPU go on by one step. False if every lane waits: then the program itself is wrong."""
+    clock = sched.clock
+    current = clock[CURRENT]
+    if current == IDLE:
+        if clock[NR_QUEUED] > 0:
+            schedule(sched, RUNNABLE)
+        elif clock[NR_SLEEPERS] == 0:
+            return False
+        else:
+            clock[NOW] = clock[NEXT_TICK]
+            run_tick(sched, True)
+    elif current == clock[KSOFTIRQD]:
+        run_ksoftirqd(sched)
+    else:
+        run_lane(program, timing, sched, seed, boot, current)
+    return True
+
+
 @kernel
 def run_boot(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> bool:
     """Fill the stream with the requests of one boot in order, up to the login prompt.
 
-    False if the prompt is never reached because every lane waits: then the program itself is wrong.
+    False if the prompt is never reached because every lane waits.
     """
     reset_sched(program, timing, sched, seed, boot, recording)
-    clock = sched.clock
-    while clock[LOGIN] == 0:
-        current = clock[CURRENT]
-        if current == IDLE:
-            if clock[NR_QUEUED] > 0:
-                schedule(sched, RUNNABLE)
-            elif clock[NR_SLEEPERS] == 0:
-                return False
-            else:
-                clock[NOW] = clock[NEXT_TICK]
-                run_tick(sched, True)
-        elif current == clock[KSOFTIRQD]:
-            run_ksoftirqd(sched)
-        else:
-            run_lane(program, timing, sched, seed, boot, current)
+    while sched.clock[LOGIN] == 0:
+        if not run_step(program, timing, sched, seed, boot):
+            return False
     return True
