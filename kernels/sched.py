@@ -28,6 +28,7 @@ from kernels.program import (
     OP_EXIT_NOTIFY,
     OP_FORK,
     OP_LOGIN,
+    OP_NOP,
     OP_RELEASE_TASK,
     OP_SIGNAL,
     OP_SLEEP,
@@ -47,6 +48,7 @@ from kernels.rng import (
     PURPOSE_GAP,
     PURPOSE_TICK_PHASE,
     philox4x32,
+    philox4x32_blocks,
     random_below,
     scale,
 )
@@ -88,10 +90,9 @@ STREAM_RCU_RUN = -2
 STREAM_TASK_FREE = -3  # the structures of a dead task go back to their caches
 STREAM_STACK_FREE = -16
 
-# Kinds of RCU callback, in the low bits of a queue entry; the lane stands above.
-CALLBACK_OTHER = 0
-CALLBACK_TASK = 1
-CALLBACK_STACK = 2
+# Kinds of RCU callback that free something of a task, in the low bit of a queue entry; the lane stands above.
+CALLBACK_TASK = 0
+CALLBACK_STACK = 1
 
 # Indices of `clock`.
 NOW = 0
@@ -101,17 +102,28 @@ CURRENT = 3
 NEED_RESCHED = 4
 NR_QUEUED = 5
 MIN_VRUNTIME = 6
-SEQUENCE = 7
-STREAM_LENGTH = 8
-RCU_HEAD = 9
-RCU_DONE = 10
-RCU_TAIL = 11
+STREAM_LENGTH = 7
+RCU_DONE = 8  # callbacks that may run, of RCU_TAIL queued since the start of the boot
+RCU_TAIL = 9
+TASK_CALLBACKS_HEAD = 10
+TASK_CALLBACKS_TAIL = 11
 NR_SLEEPERS = 12
 BOOT_FACTOR = 13
 LOGIN = 14
 KSOFTIRQD = 15
 FIRST_LANE = 16
 CLOCK_SIZE = 17
+
+# Columns of `way`: what lies between one request of a lane and the next that does more than take time.
+NEXT_EVENT = 0  # row of that request, this one included
+CALLBACKS_BEFORE = 1  # requests with CALL_RCU before this row, counted from row 0
+WAY_COLUMNS = 2
+
+# Columns of `draws`: the requests of a recording as its random numbers are drawn, each lane from a multiple of
+# REQUESTS_PER_BLOCK on.
+DRAWS_FIRST = 0
+DRAWS_END = 1
+REQUESTS_PER_BLOCK = 8  # a block of words (kernels/rng.py) has 16 bits for each of so many requests
 
 
 class Timing(NamedTuple):
@@ -131,32 +143,43 @@ class Sched(NamedTuple):
     """Work space of one worker, reset for each boot. Lanes count from the recording's first; the last is ksoftirqd.
 
     clock: int64 scalars. lane columns: int64. stream: int32, requests in order; stream_time: int64, when (counts).
+    way, draws, recorded_gap, block_*: what follows from the program, see `make_sched`.
     """
 
     clock: NDArray[np.int64]
     request: NDArray[np.int64]  # row of `op` to come
     gap: NDArray[np.int64]  # counts left before it
-    started: NDArray[np.int64]  # whether its gap was drawn
+    draw: NDArray[np.int64]  # position in `elapsed` less row of `op`
     state: NDArray[np.int64]
     vruntime: NDArray[np.int64]
-    sequence: NDArray[np.int64]  # order of enqueueing, for ties
     wait_count: NDArray[np.int64]
     next_waiter: NDArray[np.int64]
     wake_tick: NDArray[np.int64]
     references: NDArray[np.int64]  # 2: not yet reaped and not yet switched away from for the last time
-    queue: NDArray[np.int64]  # runnable lanes but the running one, in no order
+    queue: NDArray[np.int64]  # runnable lanes but the running one, the next to run last
     sleepers: NDArray[np.int64]
     event_count: NDArray[np.int64]
     event_waiter: NDArray[np.int64]  # first lane that waits, -1 none
-    callback: NDArray[np.int64]
-    word: NDArray[np.uint64]  # (lanes, 4): the block of random words a lane draws from
+    callback: NDArray[np.int64]  # (task callbacks, 2): how many were queued before it; kind and lane
+    elapsed: NDArray[np.int64]  # CPU time before each request, all gaps of the recording up to its own added up
+    word: NDArray[np.uint32]  # (blocks, 4)
     scratch: NDArray[np.uint64]
+    way: NDArray[np.int32]  # (requests, WAY_COLUMNS)
+    draws: NDArray[np.int64]  # (recordings, 2)
+    recorded_gap: NDArray[np.int32]  # GAP of the request at each position
+    lane_draw: NDArray[np.int64]  # of each lane of the program: the first position less LANE_FIRST
+    block_lane: NDArray[np.int32]  # lane, counted from the recording's first, and number in the lane of each block
+    block_number: NDArray[np.int32]
     stream: NDArray[np.int32]
     stream_time: NDArray[np.int64]
 
 
 def make_sched(program: Program) -> Sched:
-    """Work space that is large enough for every recording of a program."""
+    """Work space that is large enough for every recording of a program.
+
+    A lane that only computes between two ticks need not be stepped through: `way` tells where its next event is, and
+    `elapsed` what it takes to get there.
+    """
     lanes = int((program.recording[:, RECORDING_LANE_END] - program.recording[:, RECORDING_LANE]).max()) + 1
     events = int(program.recording[:, RECORDING_EVENTS].max())
     first = program.lane[program.recording[:, RECORDING_LANE], LANE_FIRST]
@@ -166,6 +189,8 @@ def make_sched(program: Program) -> Sched:
     callbacks = requests + 2 * lanes
     # Requests; a quiescent state and a run for each callback at most; the tasks and the stacks that come back.
     stream = requests + 2 * callbacks + 2 * lanes
+    draws, recorded_gap, lane_draw, block_lane, block_number = lay_out_draws(program)
+    most_draws = int((draws[:, DRAWS_END] - draws[:, DRAWS_FIRST]).max())
 
     def column() -> NDArray[np.int64]:
         return np.zeros(lanes, np.int64)
@@ -174,10 +199,9 @@ def make_sched(program: Program) -> Sched:
         clock=np.zeros(CLOCK_SIZE, np.int64),
         request=column(),
         gap=column(),
-        started=column(),
+        draw=column(),
         state=column(),
         vruntime=column(),
-        sequence=column(),
         wait_count=column(),
         next_waiter=column(),
         wake_tick=column(),
@@ -186,12 +210,51 @@ def make_sched(program: Program) -> Sched:
         sleepers=column(),
         event_count=np.zeros(events, np.int64),
         event_waiter=np.zeros(events, np.int64),
-        callback=np.zeros(callbacks, np.int64),
-        word=np.zeros((lanes, 4), np.uint64),
+        callback=np.zeros((2 * lanes, 2), np.int64),
+        elapsed=np.zeros(most_draws + 1, np.int64),
+        word=np.zeros((most_draws // REQUESTS_PER_BLOCK, 4), np.uint32),
         scratch=np.zeros(4, np.uint64),
         stream=np.zeros(stream, np.int32),
         stream_time=np.zeros(stream, np.int64),
+        way=find_way(program),
+        draws=draws,
+        recorded_gap=recorded_gap,
+        lane_draw=lane_draw,
+        block_lane=block_lane,
+        block_number=block_number,
     )
+
+
+def find_way(program: Program) -> NDArray[np.int32]:
+    """`Sched.way` of a program. The last request of a lane counts as an event, whatever it is."""
+    rows = np.arange(len(program.op), dtype=np.int32)
+    event = program.op[:, KIND] != OP_NOP
+    event[program.lane[program.lane[:, LANE_END] > program.lane[:, LANE_FIRST], LANE_END] - 1] = True
+    way = np.zeros((len(rows), WAY_COLUMNS), np.int32)
+    way[:, NEXT_EVENT] = np.minimum.accumulate(np.where(event, rows, len(rows) - 1)[::-1])[::-1]
+    way[1:, CALLBACKS_BEFORE] = np.cumsum(program.op[:-1, FLAGS] & CALL_RCU != 0)
+    return way
+
+
+def lay_out_draws(
+    program: Program,
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """`Sched.draws`, `.recorded_gap`, `.lane_draw`, `.block_lane`, `.block_number` of a program."""
+    first, end = program.lane[:, LANE_FIRST].astype(np.int64), program.lane[:, LANE_END].astype(np.int64)
+    blocks = -(-(end - first) // REQUESTS_PER_BLOCK)
+    last_block = np.cumsum(blocks)
+    start = REQUESTS_PER_BLOCK * (last_block - blocks)
+    recorded_gap = np.zeros(REQUESTS_PER_BLOCK * int(last_block[-1]), np.int32)
+    number = np.arange(int(last_block[-1])) - np.repeat(last_block - blocks, blocks)
+    lane = np.repeat(np.arange(len(blocks)), blocks)
+    draws = np.zeros((len(program.recording), 2), np.int64)
+    for recording, row in enumerate(program.recording):
+        lanes = slice(row[RECORDING_LANE], row[RECORDING_LANE_END])
+        draws[recording] = start[lanes][0], REQUESTS_PER_BLOCK * last_block[lanes][-1]
+        lane[start[lanes][0] // REQUESTS_PER_BLOCK : last_block[lanes][-1]] -= row[RECORDING_LANE]
+    for each in range(len(first)):
+        recorded_gap[start[each] : start[each] + end[each] - first[each]] = program.op[first[each] : end[each], GAP]
+    return draws, recorded_gap, start - first, lane.astype(np.int32), number.astype(np.int32)
 
 
 @inlined_kernel
@@ -205,30 +268,12 @@ def emit(sched: Sched, what: int) -> None:
 
 
 @inlined_kernel
-def leftmost(sched: Sched) -> int:
-    """Position in the queue of the lane with the smallest vruntime, first come first on a tie; -1 if it is empty."""
-    best = -1
-    for i in range(sched.clock[NR_QUEUED]):
-        if best < 0:
-            best = i
-            continue
-        lane = sched.queue[i]
-        other = sched.queue[best]
-        if sched.vruntime[lane] < sched.vruntime[other] or (
-            sched.vruntime[lane] == sched.vruntime[other] and sched.sequence[lane] < sched.sequence[other]
-        ):
-            best = i
-    return best
-
-
-@inlined_kernel
 def update_min_vruntime(sched: Sched, with_current: bool) -> None:
     """update_min_vruntime(): never goes back."""
     clock = sched.clock
-    position = leftmost(sched)
     lowest = NEVER
-    if position >= 0:
-        lowest = sched.vruntime[sched.queue[position]]
+    if clock[NR_QUEUED] > 0:
+        lowest = sched.vruntime[sched.queue[clock[NR_QUEUED] - 1]]
     if with_current and clock[CURRENT] != IDLE:
         lowest = min(lowest, sched.vruntime[clock[CURRENT]])
     if lowest != NEVER and lowest > clock[MIN_VRUNTIME]:
@@ -239,10 +284,14 @@ def update_min_vruntime(sched: Sched, with_current: bool) -> None:
 def enqueue(sched: Sched, lane: int) -> None:
     """Make a lane runnable, behind those with the same vruntime."""
     clock = sched.clock
-    sched.queue[clock[NR_QUEUED]] = lane
-    clock[NR_QUEUED] += 1
-    sched.sequence[lane] = clock[SEQUENCE]
-    clock[SEQUENCE] += 1
+    queue = sched.queue
+    position = clock[NR_QUEUED]
+    clock[NR_QUEUED] = position + 1
+    vruntime = sched.vruntime[lane]
+    while position > 0 and sched.vruntime[queue[position - 1]] <= vruntime:
+        queue[position] = queue[position - 1]
+        position -= 1
+    queue[position] = lane
     sched.state[lane] = RUNNABLE
 
 
@@ -270,10 +319,13 @@ def wake_up_new_task(sched: Sched, parent: int, child: int) -> None:
 
 
 @inlined_kernel
-def call_rcu(sched: Sched, callback: int) -> None:
-    """Queue a callback."""
+def call_rcu_of_task(sched: Sched, lane: int, kind: int) -> None:
+    """Queue a callback that frees something of a task. Of all others it is enough to know how many there are."""
     clock = sched.clock
-    sched.callback[clock[RCU_TAIL]] = callback
+    row = clock[TASK_CALLBACKS_TAIL]
+    sched.callback[row, 0] = clock[RCU_TAIL]
+    sched.callback[row, 1] = (lane << 1) | kind
+    clock[TASK_CALLBACKS_TAIL] = row + 1
     clock[RCU_TAIL] += 1
 
 
@@ -294,16 +346,17 @@ def rcu_process_callbacks(sched: Sched) -> int:
     clock = sched.clock
     tasks = 0
     emit(sched, STREAM_RCU_RUN)
-    while clock[RCU_HEAD] < clock[RCU_DONE]:
-        callback = sched.callback[clock[RCU_HEAD]]
-        clock[RCU_HEAD] += 1
-        lane = callback >> 2
-        kind = callback & 3
-        if kind == CALLBACK_TASK:
+    while clock[TASK_CALLBACKS_HEAD] < clock[TASK_CALLBACKS_TAIL]:
+        row = clock[TASK_CALLBACKS_HEAD]
+        if sched.callback[row, 0] >= clock[RCU_DONE]:
+            break
+        clock[TASK_CALLBACKS_HEAD] = row + 1
+        lane = sched.callback[row, 1] >> 1
+        if sched.callback[row, 1] & 1 == CALLBACK_TASK:
             tasks += 1
             emit(sched, STREAM_TASK_FREE)
-            call_rcu(sched, (lane << 2) | CALLBACK_STACK)
-        elif kind == CALLBACK_STACK:
+            call_rcu_of_task(sched, lane, CALLBACK_STACK)
+        else:
             emit(sched, STREAM_STACK_FREE - lane)
     return tasks
 
@@ -313,7 +366,7 @@ def put_task(sched: Sched, lane: int) -> None:
     """put_task_struct_rcu_user(): the second of reaping and last switch queues the stack's first callback."""
     sched.references[lane] -= 1
     if sched.references[lane] == 0:
-        call_rcu(sched, (lane << 2) | CALLBACK_TASK)
+        call_rcu_of_task(sched, lane, CALLBACK_TASK)
 
 
 @kernel
@@ -360,14 +413,12 @@ def schedule(sched: Sched, state: int) -> None:
             enqueue(sched, previous)
         else:
             update_min_vruntime(sched, False)
-    position = leftmost(sched)
     clock[NEED_RESCHED] = 0
-    if position < 0:
+    if clock[NR_QUEUED] == 0:
         clock[CURRENT] = IDLE
     else:
-        clock[CURRENT] = sched.queue[position]
         clock[NR_QUEUED] -= 1
-        sched.queue[position] = sched.queue[clock[NR_QUEUED]]
+        clock[CURRENT] = sched.queue[clock[NR_QUEUED]]
     if state == DEAD:
         put_task(sched, previous)
 
@@ -395,24 +446,29 @@ def run_ksoftirqd(sched: Sched) -> None:
 
 
 @inlined_kernel
-def random_bits(sched: Sched, seed: Any, boot: Any, lane: int, k: int) -> int:
-    """16 random bits of request k of a lane; eight requests share a block of words."""
-    if k & 7 == 0:
-        philox4x32(seed, boot, PURPOSE_GAP, lane, k >> 3, sched.word[lane])
-    word = np.int64(sched.word[lane, (k >> 1) & 3])
-    return int((word >> ((k & 1) * 16)) & 0xFFFF)
-
-
-@inlined_kernel
-def start_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, lane: int) -> None:
-    """Draw the CPU time before a lane's next request."""
-    row = sched.request[lane]
-    first = program.lane[sched.clock[FIRST_LANE] + lane, LANE_FIRST]
-    bits = random_bits(sched, seed, boot, lane, row - first)
-    gap = scale(np.int64(program.op[row, GAP]), np.int64(timing.gap_factor[bits >> (16 - FACTOR_TABLE_BITS)]))
-    gap = scale(gap, sched.clock[BOOT_FACTOR])
-    sched.gap[lane] = gap
-    sched.started[lane] = 1
+def draw_gaps(timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> None:
+    """Draw the CPU time before each request of a recording: its own factor, then the boot's."""
+    first = sched.draws[recording, DRAWS_FIRST]
+    count = sched.draws[recording, DRAWS_END] - first
+    block = first // REQUESTS_PER_BLOCK
+    blocks = count // REQUESTS_PER_BLOCK
+    philox4x32_blocks(
+        seed,
+        boot,
+        PURPOSE_GAP,
+        sched.block_lane[block : block + blocks],
+        sched.block_number[block : block + blocks],
+        sched.word,
+    )
+    boot_factor = sched.clock[BOOT_FACTOR]
+    elapsed = np.int64(0)
+    for i in range(count):
+        word = np.int64(sched.word[i >> 3, (i >> 1) & 3])
+        quantile = ((word >> ((i & 1) * 16)) & 0xFFFF) >> (16 - FACTOR_TABLE_BITS)
+        gap = scale(np.int64(sched.recorded_gap[first + i]), np.int64(timing.gap_factor[quantile]))
+        elapsed += scale(gap, boot_factor)
+        sched.elapsed[i] = elapsed
+    sched.elapsed[count] = elapsed
 
 
 @kernel
@@ -472,14 +528,15 @@ def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
     """Do the running lane's request; its gap has passed."""
     clock = sched.clock
     row = sched.request[lane]
+    draw = row + sched.draw[lane]
     sched.request[lane] = row + 1
-    sched.started[lane] = 0
+    sched.gap[lane] = sched.elapsed[draw + 1] - sched.elapsed[draw]
     kind = program.op[row, KIND]
     flags = program.op[row, FLAGS]
     a = np.int64(program.op[row, A])
     b = np.int64(program.op[row, B])
     if flags & CALL_RCU:
-        call_rcu(sched, CALLBACK_OTHER)
+        clock[RCU_TAIL] += 1
     if kind <= LAST_PAGE_OP:
         emit(sched, row)
     elif kind == OP_FORK:
@@ -512,22 +569,43 @@ def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
 
 @inlined_kernel
 def run_lane(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, lane: int) -> None:
-    """Let the running lane go on to the tick, to a reschedule or through its next request, whichever comes first."""
+    """Let the running lane go on to the tick, to a reschedule or through its next event, whichever comes first."""
     clock = sched.clock
-    if sched.started[lane] == 0:
-        start_request(program, timing, sched, seed, boot, lane)
-    flags = program.op[sched.request[lane], FLAGS]
-    if clock[NEED_RESCHED] == 1 and flags & GAP_USER:
+    row = sched.request[lane]
+    event = row
+    if clock[NEED_RESCHED] == 0:
+        event = np.int64(sched.way[row, NEXT_EVENT])
+    elif program.op[row, FLAGS] & GAP_USER:
         schedule(sched, RUNNABLE)
         return
-    if clock[NOW] + sched.gap[lane] >= clock[NEXT_TICK]:
-        sched.gap[lane] -= clock[NEXT_TICK] - clock[NOW]
-        clock[NOW] = clock[NEXT_TICK]
-        run_tick(sched, flags & GAP_USER != 0)
+    start = clock[NOW] + sched.gap[lane] - sched.elapsed[row + sched.draw[lane]]
+    end = start + sched.elapsed[event + sched.draw[lane]]
+    if end >= clock[NEXT_TICK]:
+        run_to_tick(program, sched, lane, event, start)
         return
-    clock[NOW] += sched.gap[lane]
-    sched.gap[lane] = 0
+    clock[NOW] = end
+    clock[RCU_TAIL] += np.int64(sched.way[event, CALLBACKS_BEFORE]) - np.int64(sched.way[row, CALLBACKS_BEFORE])
+    sched.request[lane] = event
     run_request(program, timing, sched, seed, boot, lane)
+
+
+@inlined_kernel
+def run_to_tick(program: Program, sched: Sched, lane: int, event: int, start: int) -> None:
+    """Let the running lane go on to the tick, which comes before `event`: `elapsed` counts from `start`."""
+    clock = sched.clock
+    row = sched.request[lane]
+    low = row
+    while low < event:
+        middle = (low + event) >> 1
+        if start + sched.elapsed[middle + sched.draw[lane]] >= clock[NEXT_TICK]:
+            event = middle
+        else:
+            low = middle + 1
+    clock[RCU_TAIL] += np.int64(sched.way[low, CALLBACKS_BEFORE]) - np.int64(sched.way[row, CALLBACKS_BEFORE])
+    sched.request[lane] = low
+    sched.gap[lane] = start + sched.elapsed[low + sched.draw[lane]] - clock[NEXT_TICK]
+    clock[NOW] = clock[NEXT_TICK]
+    run_tick(sched, program.op[low, FLAGS] & GAP_USER != 0)
 
 
 @kernel
@@ -542,7 +620,7 @@ def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
     clock[CURRENT] = 0
     for lane in range(lanes):
         sched.request[lane] = program.lane[first + lane, LANE_FIRST]
-        sched.started[lane] = 0
+        sched.draw[lane] = sched.lane_draw[first + lane] - sched.draws[recording, DRAWS_FIRST]
         sched.state[lane] = NOT_BORN
         sched.vruntime[lane] = 0
     sched.state[0] = RUNNABLE
@@ -556,6 +634,10 @@ def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
         clock[NEXT_TICK] = 1 + random_below(seed, boot, PURPOSE_TICK_PHASE, 0, 0, COUNTS_PER_TICK, sched.scratch)
     quantile = random_below(seed, boot, PURPOSE_BOOT_FACTOR, 0, 0, 1 << FACTOR_TABLE_BITS, sched.scratch)
     clock[BOOT_FACTOR] = timing.boot_factor[quantile]
+    draw_gaps(timing, sched, seed, boot, recording)
+    for lane in range(lanes):
+        draw = sched.request[lane] + sched.draw[lane]
+        sched.gap[lane] = sched.elapsed[draw] - (sched.elapsed[draw - 1] if draw > 0 else 0)
 
 
 @inlined_kernel
