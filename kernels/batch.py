@@ -10,8 +10,11 @@ from kernels.boot import (
     RESULT_ORDER,
     RESULT_POSITION,
     Boot,
+    begin_boot,
     make_boot,
-    place_boot,
+    place_entry,
+    restore_init,
+    save_init,
 )
 from kernels.compile import kernel
 from kernels.maple_tree import LAYOUT_32, LAYOUT_64
@@ -19,10 +22,16 @@ from kernels.page_alloc import largest_free_order, nr_free_pages
 from kernels.policy import Policy
 from kernels.program import LANE_FIRST, LANE_PID, RECORDING_LANE, RECORDING_LANE_END, Program
 from kernels.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
-from kernels.sched import BOOT_FACTOR, STREAM_LENGTH, Sched, Timing, make_sched, run_boot
+from kernels.sched import BOOT_FACTOR, LOGIN, STREAM_LENGTH, Sched, Timing, make_sched, reset_sched, run_step
 
 NS_PER_COUNT = 768
 PID_KERNEL = 0  # whose request failed, where no process had made it
+STRETCH = 64  # requests that are put in order at a time, at least
+
+# How a boot ends.
+BOOTED = 0
+FAILED = 1
+STUCK = 2  # every lane waits for another: the program itself is wrong
 
 # One record a boot: its number; the recordings whose user phase and pre-init phase it runs; whether and why it failed
 # (classes of kernels/boot.py), at which order, in which process of the recording, when (microseconds since the kernel
@@ -67,26 +76,42 @@ def lane_of(program: Program, recording: int, row: int) -> int:
 
 
 @kernel
-def simulate_boot(
-    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, outcome: Any
-) -> bool:
-    """Simulate boot `number` and write its record `outcome` (one element, OUTCOME). False if no lane can go on."""
-    recordings = program.recording.shape[0]
-    phases = program.pre_init_range.shape[0]
-    recording = random_below(seed, number, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
-    phase = random_below(seed, number, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
-    if not run_boot(program, timing, sched, seed, number, recording):
-        return False
-    booted = place_boot(boot, program, policy, sched, recording, phase)
+def run_and_place(
+    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, recording: int
+) -> int:
+    """The user phase of boot `number` on memory as the kernel starts /init: BOOTED, FAILED or STUCK.
+
+    Requests are put in order a stretch at a time, because after a failure nobody asks for the rest.
+    """
+    reset_sched(program, timing, sched, seed, number, recording)
+    clock = sched.clock
+    position = 0
+    while clock[LOGIN] == 0:
+        while clock[LOGIN] == 0 and clock[STREAM_LENGTH] < position + STRETCH:
+            if not run_step(program, timing, sched, seed, number):
+                return STUCK
+        end = clock[STREAM_LENGTH]
+        while position < end:
+            if not place_entry(boot, program, policy, sched, recording, position):
+                return FAILED
+            position += 1
+    return BOOTED
+
+
+@kernel
+def write_outcome(
+    program: Program, sched: Sched, boot: Boot, number: int, recording: int, phase: int, failed: bool, outcome: Any
+) -> None:
+    """Write the record of a boot (one element, OUTCOME) that has ended."""
     outcome["boot"] = number
     outcome["recording"] = recording
     outcome["pre_init"] = phase
-    outcome["failed"] = 0 if booted else 1
+    outcome["failed"] = 1 if failed else 0
     outcome["failure_class"] = boot.result[RESULT_CLASS]
-    outcome["order"] = boot.result[RESULT_ORDER] if not booted else -1
+    outcome["order"] = boot.result[RESULT_ORDER] if failed else -1
     outcome["process"] = -1
     position = sched.clock[STREAM_LENGTH] - 1
-    if not booted:
+    if failed:
         position = boot.result[RESULT_POSITION]
         outcome["process"] = PID_KERNEL
         if position >= 0 and sched.stream[position] >= 0:
@@ -98,18 +123,42 @@ def simulate_boot(
     outcome["free_pages"] = nr_free_pages(boot.zone)
     outcome["largest_free_order"] = largest_free_order(boot.zone)
     outcome["boot_factor"] = sched.clock[BOOT_FACTOR]
-    return True
 
 
 @kernel
 def simulate_boots(
     program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, first: int, outcomes: Any
 ) -> int:
-    """Simulate boots from `first` on, one for each record of `outcomes`; the number of those that went through."""
+    """Simulate boots from `first` on, one for each record of `outcomes`; the index of one that is stuck, or -1.
+
+    Boots with the same pre-init phase one after another: it leaves the same memory behind for all of them.
+    """
+    recordings = program.recording.shape[0]
+    phases = program.pre_init_range.shape[0]
     for i in range(outcomes.shape[0]):
-        if not simulate_boot(program, timing, policy, sched, boot, seed, first + i, outcomes[i]):
-            return i
-    return outcomes.shape[0]
+        outcomes[i]["pre_init"] = random_below(seed, first + i, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
+    for phase in range(phases):
+        started = False
+        ready = False
+        for i in range(outcomes.shape[0]):
+            if outcomes[i]["pre_init"] != phase:
+                continue
+            number = first + i
+            recording = random_below(seed, number, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
+            if not started:
+                started = True
+                ready = begin_boot(boot, program, policy, phase)
+                save_init(boot)
+            result = FAILED
+            if ready:
+                restore_init(boot)
+                result = run_and_place(program, timing, policy, sched, boot, seed, number, recording)
+                if result == STUCK:
+                    return i
+            else:
+                reset_sched(program, timing, sched, seed, number, recording)
+            write_outcome(program, sched, boot, number, recording, phase, result == FAILED, outcomes[i])
+    return -1
 
 
 def run_boots(
@@ -130,6 +179,6 @@ def run_boots(
     layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
     boot = make_boot(program, machine.ram_mb, layout)
     sched = make_sched(program)
-    done = simulate_boots(program, timing, policy, sched, boot, seed, first, outcomes)
-    if done < len(outcomes):
-        raise ValueError(f"boot {first + done}: every lane of the program waits for another")
+    stuck = simulate_boots(program, timing, policy, sched, boot, seed, first, outcomes)
+    if stuck >= 0:
+        raise ValueError(f"boot {first + stuck}: every lane of the program waits for another")

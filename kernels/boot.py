@@ -90,7 +90,7 @@ from kernels.sched import (
     STREAM_TASK_FREE,
     Sched,
 )
-from kernels.slub import MAPLE_NODE, OBJECTS_PER_SLAB, Slub, kmem_cache_alloc, make_slub, reset_slub
+from kernels.slub import MAPLE_NODE, OBJECTS_PER_SLAB, Slub, copy_slub, kmem_cache_alloc, make_slub, reset_slub
 
 # Failure classes; the first three are those of kernels/nommu.py.
 FAILED_NOTHING = 0
@@ -124,7 +124,7 @@ RESULT_SIZE = 3
 
 
 class Boot(NamedTuple):
-    """The memory of one machine while it boots, and the same right after memblock's hand-over.
+    """The memory of one machine while it boots; fresh_*: after memblock's hand-over; init_*: as the kernel starts /init.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
     (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive, the objects that fit into the
@@ -133,13 +133,16 @@ class Boot(NamedTuple):
 
     zone: Zone
     fresh_zone: Zone
+    init_zone: Zone
     slub: Slub
+    init_slub: Slub
     maple: Maple
     nommu: Nommu
     handle: NDArray[np.int64]
     pre_handle: NDArray[np.int64]
     mapping: NDArray[np.int64]
     tasks: NDArray[np.int64]
+    init_tasks: NDArray[np.int64]
     result: NDArray[np.int64]
 
 
@@ -163,13 +166,16 @@ def make_boot(program: Program, ram_mb: int, layout: int) -> Boot:
     return Boot(
         zone=make_zone(0, ram_mb * PAGES_PER_MB),
         fresh_zone=fresh,
+        init_zone=make_zone(0, ram_mb * PAGES_PER_MB),
         slub=slub,
+        init_slub=make_slub(max_slabs=SLABS),
         maple=make_maple(layout, SLABS * int(slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB]), mms),
         nommu=make_nommu(slub, mms),
         handle=np.zeros((int(program.recording[:, RECORDING_HANDLES].max()), 2), np.int64),
         pre_handle=np.zeros((int(program.pre_init_range[:, 2].max()), 2), np.int64),
         mapping=np.zeros((max(1, int(program.recording[:, RECORDING_MAPPINGS].max())), 2), np.int64),
         tasks=np.zeros(TASKS_SIZE, np.int64),
+        init_tasks=np.zeros(TASKS_SIZE, np.int64),
         result=np.zeros(RESULT_SIZE, np.int64),
     )
 
@@ -179,11 +185,36 @@ def reset_boot(boot: Boot) -> None:
     """Back to memblock's hand-over."""
     copy_zone(boot.zone, boot.fresh_zone)
     reset_slub(boot.slub)
+    boot.tasks[:] = 0
+    reset_processes(boot)
+
+
+@kernel
+def reset_processes(boot: Boot) -> None:
+    """No process has run, nothing has failed."""
     reset_maple(boot.maple)
     reset_nommu(boot.nommu)
     boot.handle[:, 0] = NOT_ALLOCATED
     boot.result[:] = 0
-    boot.tasks[:] = 0
+
+
+@kernel
+def save_init(boot: Boot) -> None:
+    """Keep the memory as it is now, as the kernel starts /init: the same for all boots with this pre-init phase."""
+    copy_zone(boot.init_zone, boot.zone)
+    copy_slub(boot.init_slub, boot.slub)
+    for i in range(TASKS_SIZE):
+        boot.init_tasks[i] = boot.tasks[i]
+
+
+@kernel
+def restore_init(boot: Boot) -> None:
+    """Back to what `save_init` kept."""
+    copy_zone(boot.zone, boot.init_zone)
+    copy_slub(boot.slub, boot.init_slub)
+    for i in range(TASKS_SIZE):
+        boot.tasks[i] = boot.init_tasks[i]
+    reset_processes(boot)
 
 
 @kernel

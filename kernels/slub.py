@@ -126,6 +126,27 @@ def reset_slub(slub: Slub) -> None:
 
 
 @kernel
+def copy_slub(destination: Slub, source: Slub) -> None:
+    """Make `destination` equal to `source`, made with the same arguments, but for the log.
+
+    Free list links are copied of slabs that `source` has used, rows from 0 up: nobody reads others before
+    `allocate_slab` writes them.
+    """
+    caches, max_slabs = source.slab.shape[:2]
+    for cache in range(caches):
+        for i in range(SCALARS):
+            destination.scalar[cache, i] = source.scalar[cache, i]
+        for row in range(max_slabs):
+            for i in range(SLAB_COLUMNS):
+                destination.slab[cache, row, i] = source.slab[cache, row, i]
+        rows = max_slabs
+        while rows > 0 and source.slab[cache, rows - 1, PFN] == NONE:
+            rows -= 1
+        for obj in range(rows * source.geometry[cache, OBJECTS_PER_SLAB]):
+            destination.next_object[cache, obj] = source.next_object[cache, obj]
+
+
+@kernel
 def log_event(slub: Slub, event: int, subject: int, value: int, number: int) -> None:
     """Append one event if there is a log with room."""
     row = slub.log[0, 0] + 1
