@@ -100,12 +100,10 @@ def run_and_place(
 
 @kernel
 def write_outcome(
-    program: Program, sched: Sched, boot: Boot, number: int, recording: int, phase: int, failed: bool, outcome: Any
+    program: Program, sched: Sched, boot: Boot, number: int, recording: int, failed: bool, outcome: Any
 ) -> None:
-    """Write the record of a boot (one element, OUTCOME) that has ended."""
+    """Complete the record of a boot (one element, OUTCOME) that has ended."""
     outcome["boot"] = number
-    outcome["recording"] = recording
-    outcome["pre_init"] = phase
     outcome["failed"] = 1 if failed else 0
     outcome["failure_class"] = boot.result[RESULT_CLASS]
     outcome["order"] = boot.result[RESULT_ORDER] if failed else -1
@@ -126,38 +124,50 @@ def write_outcome(
 
 
 @kernel
-def simulate_boots(
-    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, first: int, outcomes: Any
-) -> int:
-    """Simulate boots from `first` on, one for each record of `outcomes`; the index of one that is stuck, or -1.
-
-    Boots with the same pre-init phase one after another: it leaves the same memory behind for all of them.
-    """
+def draw_recordings(program: Program, sched: Sched, seed: Any, first: int, outcomes: Any) -> None:
+    """Draw the recordings whose user phase and pre-init phase the boots from `first` on run, into their records."""
     recordings = program.recording.shape[0]
     phases = program.pre_init_range.shape[0]
     for i in range(outcomes.shape[0]):
+        outcomes[i]["recording"] = random_below(seed, first + i, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
         outcomes[i]["pre_init"] = random_below(seed, first + i, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
-    for phase in range(phases):
-        started = False
-        ready = False
-        for i in range(outcomes.shape[0]):
-            if outcomes[i]["pre_init"] != phase:
-                continue
-            number = first + i
-            recording = random_below(seed, number, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
-            if not started:
-                started = True
-                ready = begin_boot(boot, program, policy, phase)
-                save_init(boot)
-            result = FAILED
-            if ready:
-                restore_init(boot)
-                result = run_and_place(program, timing, policy, sched, boot, seed, number, recording)
-                if result == STUCK:
-                    return i
-            else:
-                reset_sched(program, timing, sched, seed, number, recording)
-            write_outcome(program, sched, boot, number, recording, phase, result == FAILED, outcomes[i])
+
+
+@kernel
+def simulate_boots(
+    program: Program,
+    timing: Timing,
+    policy: Policy,
+    sched: Sched,
+    boot: Boot,
+    seed: Any,
+    first: int,
+    order: NDArray[np.int64],
+    outcomes: Any,
+) -> int:
+    """Simulate boots first + i for each i of `order` and complete their records; the first i that is stuck, or -1.
+
+    Boots with the same pre-init phase one after another: it leaves the same memory behind for all of them.
+    """
+    prepared = -1
+    ready = False
+    for place in range(order.shape[0]):
+        i = order[place]
+        recording = np.int64(outcomes[i]["recording"])
+        phase = np.int64(outcomes[i]["pre_init"])
+        if phase != prepared:
+            prepared = phase
+            ready = begin_boot(boot, program, policy, phase)
+            save_init(boot)
+        result = FAILED
+        if ready:
+            restore_init(boot)
+            result = run_and_place(program, timing, policy, sched, boot, seed, first + i, recording)
+            if result == STUCK:
+                return int(i)
+        else:
+            reset_sched(program, timing, sched, seed, first + i, recording)
+        write_outcome(program, sched, boot, first + i, recording, result == FAILED, outcomes[i])
     return -1
 
 
@@ -179,6 +189,9 @@ def run_boots(
     layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
     boot = make_boot(program, machine.ram_mb, layout)
     sched = make_sched(program)
-    stuck = simulate_boots(program, timing, policy, sched, boot, seed, first, outcomes)
+    draw_recordings(program, sched, seed, first, outcomes)
+    # Alike ones together: what they have in common is then in the processor's caches.
+    order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))
+    stuck = simulate_boots(program, timing, policy, sched, boot, seed, first, order, outcomes)
     if stuck >= 0:
         raise ValueError(f"boot {first + stuck}: every lane of the program waits for another")

@@ -124,7 +124,7 @@ RESULT_SIZE = 3
 
 
 class Boot(NamedTuple):
-    """The memory of one machine while it boots; fresh_*: after memblock's hand-over; init_*: as the kernel starts /init.
+    """The memory of one machine while it boots; fresh_*: after the hand-over of memblock; init_*: as /init starts.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
     (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive, the objects that fit into the
