@@ -69,34 +69,35 @@ def philox4x32_blocks(
     k: NDArray[np.int32],
     words: NDArray[np.uint32],
 ) -> None:
-    """The words of many counters, words[i] those of (entity[i], k[i]): `philox4x32` in a form that is vectorised.
+    """The words of many counters, words[4 i : 4 i + 4] those of (entity[i], k[i]): `philox4x32`, vectorised.
 
-    entity, k: int32[n]. words: uint32[n or more, 4].
+    entity, k: int32[n]. words: uint32[4 n or more].
     """
-    key_0 = np.uint64(seed) & WORD
-    key_1 = np.uint64(seed) >> SHIFT_32
-    low = np.uint64(boot) & WORD
-    high = ((np.uint64(boot) >> SHIFT_32) | (np.uint64(purpose) << SHIFT_16)) & WORD
+    key_0 = np.uint32(np.uint64(seed) & WORD)
+    key_1 = np.uint32(np.uint64(seed) >> SHIFT_32)
+    low = np.uint32(np.uint64(boot) & WORD)
+    high = np.uint32(((np.uint64(boot) >> SHIFT_32) | (np.uint64(purpose) << SHIFT_16)) & WORD)
     for i in range(entity.shape[0]):
         c0 = low
         c1 = high
-        c2 = np.uint64(np.uint32(entity[i]))
-        c3 = np.uint64(np.uint32(k[i]))
+        c2 = np.uint32(entity[i])
+        c3 = np.uint32(k[i])
         round_0 = key_0
         round_1 = key_1
         for _ in range(ROUNDS):
-            product_0 = MULTIPLIER_0 * c0
-            product_1 = MULTIPLIER_1 * c2
-            c0 = (product_1 >> SHIFT_32) ^ c1 ^ round_0
-            c1 = product_1 & WORD
-            c2 = (product_0 >> SHIFT_32) ^ c3 ^ round_1
-            c3 = product_0 & WORD
-            round_0 = (round_0 + WEYL_0) & WORD
-            round_1 = (round_1 + WEYL_1) & WORD
-        words[i, 0] = np.uint32(c0)
-        words[i, 1] = np.uint32(c1)
-        words[i, 2] = np.uint32(c2)
-        words[i, 3] = np.uint32(c3)
+            # Half as wide as in `philox4x32`: only so does the compiler see that a product takes one instruction.
+            product_0 = MULTIPLIER_0 * np.uint64(c0)
+            product_1 = MULTIPLIER_1 * np.uint64(c2)
+            c0 = np.uint32((product_1 >> SHIFT_32) ^ np.uint64(c1) ^ np.uint64(round_0))
+            c1 = np.uint32(product_1 & WORD)
+            c2 = np.uint32((product_0 >> SHIFT_32) ^ np.uint64(c3) ^ np.uint64(round_1))
+            c3 = np.uint32(product_0 & WORD)
+            round_0 = np.uint32((np.uint64(round_0) + WEYL_0) & WORD)
+            round_1 = np.uint32((np.uint64(round_1) + WEYL_1) & WORD)
+        words[4 * i] = c0
+        words[4 * i + 1] = c1
+        words[4 * i + 2] = c2
+        words[4 * i + 3] = c3
 
 
 @kernel

@@ -162,7 +162,7 @@ class Sched(NamedTuple):
     event_waiter: NDArray[np.int64]  # first lane that waits, -1 none
     callback: NDArray[np.int64]  # (task callbacks, 2): how many were queued before it; kind and lane
     elapsed: NDArray[np.int64]  # CPU time before each request, all gaps of the recording up to its own added up
-    word: NDArray[np.uint32]  # (blocks, 4)
+    word: NDArray[np.uint32]  # two requests each
     scratch: NDArray[np.uint64]
     way: NDArray[np.int32]  # (requests, WAY_COLUMNS)
     draws: NDArray[np.int64]  # (recordings, 2)
@@ -212,7 +212,7 @@ def make_sched(program: Program) -> Sched:
         event_waiter=np.zeros(events, np.int64),
         callback=np.zeros((2 * lanes, 2), np.int64),
         elapsed=np.zeros(most_draws + 1, np.int64),
-        word=np.zeros((most_draws // REQUESTS_PER_BLOCK, 4), np.uint32),
+        word=np.zeros(most_draws // 2, np.uint32),
         scratch=np.zeros(4, np.uint64),
         stream=np.zeros(stream, np.int32),
         stream_time=np.zeros(stream, np.int64),
@@ -462,12 +462,13 @@ def draw_gaps(timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int
     )
     boot_factor = sched.clock[BOOT_FACTOR]
     elapsed = np.int64(0)
-    for i in range(count):
-        word = np.int64(sched.word[i >> 3, (i >> 1) & 3])
-        quantile = ((word >> ((i & 1) * 16)) & 0xFFFF) >> (16 - FACTOR_TABLE_BITS)
-        gap = scale(np.int64(sched.recorded_gap[first + i]), np.int64(timing.gap_factor[quantile]))
-        elapsed += scale(gap, boot_factor)
-        sched.elapsed[i] = elapsed
+    for i in range(0, count, 2):
+        word = np.int64(sched.word[i >> 1])
+        for half in range(2):
+            quantile = (word >> (16 * half + 16 - FACTOR_TABLE_BITS)) & ((1 << FACTOR_TABLE_BITS) - 1)
+            gap = scale(np.int64(sched.recorded_gap[first + i + half]), np.int64(timing.gap_factor[quantile]))
+            elapsed += scale(gap, boot_factor)
+            sched.elapsed[i + half] = elapsed
     sched.elapsed[count] = elapsed
 
 
