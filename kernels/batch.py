@@ -149,7 +149,7 @@ def simulate_boots(
 
     Boots with the same pre-init phase one after another: it leaves the same memory behind for all of them.
     """
-    prepared = -1
+    prepared = np.int64(-1)
     ready = False
     for place in range(order.shape[0]):
         i = order[place]
@@ -161,7 +161,7 @@ def simulate_boots(
             save_init(boot)
         result = FAILED
         if ready:
-            restore_init(boot)
+            restore_init(boot, policy)
             result = run_and_place(program, timing, policy, sched, boot, seed, first + i, recording)
             if result == STUCK:
                 return int(i)
@@ -188,7 +188,20 @@ def run_boots(
     """
     layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
     boot = make_boot(program, machine.ram_mb, layout)
-    sched = make_sched(program)
+    run_boots_on(program, policy, timing, make_sched(program), boot, seed, first, outcomes)
+
+
+def run_boots_on(
+    program: Program,
+    policy: Policy,
+    timing: Timing,
+    sched: Sched,
+    boot: Boot,
+    seed: int,
+    first: int,
+    outcomes: NDArray[np.void],
+) -> None:
+    """`run_boots` in work space of the caller, where the last of the boots can be looked at afterwards."""
     draw_recordings(program, sched, seed, first, outcomes)
     # Alike ones together: what they have in common is then in the processor's caches.
     order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))

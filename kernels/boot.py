@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from kernels.binfmt_flat import load_flat_file
 from kernels.compile import kernel
 from kernels.gfp import GFP_KERNEL, GFP_MOVABLE
-from kernels.maple_tree import PREALLOC_TOPUP, RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
+from kernels.maple_tree import PREALLOC_TOPUP, RCU_DONE, RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
 from kernels.memblock import PAGES_PER_MB, free_initmem, m68k_reserved, memblock_free_all, memmap_pages
 from kernels.nommu import (
     FAILED_CLASS,
@@ -110,8 +110,7 @@ TASKS_ALIVE = 0
 TASK_STRUCT_ROOM = 1
 SIGHAND_ROOM = 2
 SIGNAL_ROOM = 3
-NODES_TO_FREE = 4  # maple nodes whose callbacks may run
-TASKS_SIZE = 5
+TASKS_SIZE = 4
 
 NOT_ALLOCATED = -1
 FREED_EARLY = -2
@@ -127,8 +126,8 @@ class Boot(NamedTuple):
     """The memory of one machine while it boots; fresh_*: after the hand-over of memblock; init_*: as /init starts.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
-    (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive, the objects that fit into the
-    slabs of their caches, and maple nodes about to be freed. result: int64, why the boot ended.
+    (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive and the objects that fit into the
+    slabs of their caches. result: int64, why the boot ended.
     """
 
     zone: Zone
@@ -199,6 +198,12 @@ def reset_processes(boot: Boot) -> None:
 
 
 @kernel
+def set_topup(boot: Boot, policy: Policy) -> None:
+    """In 2022 a store on preallocated nodes could still ask for more (GFP_NOWAIT); 6.1 forbids it."""
+    boot.maple.scalar[PREALLOC_TOPUP] = 1 if policy.mmap_prealloc <= MMAP_PREALLOC_MAILED else 0
+
+
+@kernel
 def save_init(boot: Boot) -> None:
     """Keep the memory as it is now, as the kernel starts /init: the same for all boots with this pre-init phase."""
     copy_zone(boot.init_zone, boot.zone)
@@ -208,13 +213,14 @@ def save_init(boot: Boot) -> None:
 
 
 @kernel
-def restore_init(boot: Boot) -> None:
+def restore_init(boot: Boot, policy: Policy) -> None:
     """Back to what `save_init` kept."""
     copy_zone(boot.zone, boot.init_zone)
     copy_slub(boot.slub, boot.init_slub)
     for i in range(TASKS_SIZE):
         boot.tasks[i] = boot.init_tasks[i]
     reset_processes(boot)
+    set_topup(boot, policy)
 
 
 @kernel
@@ -405,8 +411,7 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
 def begin_boot(boot: Boot, program: Program, policy: Policy, phase: int) -> bool:
     """Memory as the kernel starts /init, after the pre-init phase. False if that fails (see Boot.result)."""
     reset_boot(boot)
-    # In 2022 a store on preallocated nodes could still ask for more (GFP_NOWAIT); 6.1 forbids it.
-    boot.maple.scalar[PREALLOC_TOPUP] = 1 if policy.mmap_prealloc <= MMAP_PREALLOC_MAILED else 0
+    set_topup(boot, policy)
     return bool(run_pre_init(boot, program, phase))
 
 
@@ -422,10 +427,10 @@ def place_entry(boot: Boot, program: Program, policy: Policy, sched: Sched, reco
             return fail(boot, scalar[FAILED_CLASS], scalar[FAILED_ORDER], position)
         work_off_boost(boot.zone)
     elif what == STREAM_RCU_QS:
-        boot.tasks[NODES_TO_FREE] = boot.maple.scalar[RCU_PENDING]
+        boot.maple.scalar[RCU_DONE] = boot.maple.scalar[RCU_PENDING]
     elif what == STREAM_RCU_RUN:
-        rcu_do_batch(boot.maple, boot.slub, boot.zone, boot.tasks[NODES_TO_FREE])
-        boot.tasks[NODES_TO_FREE] = 0
+        rcu_do_batch(boot.maple, boot.slub, boot.zone, boot.maple.scalar[RCU_DONE])
+        boot.maple.scalar[RCU_DONE] = 0
     elif what == STREAM_TASK_FREE:
         boot.tasks[TASKS_ALIVE] -= 1
     else:

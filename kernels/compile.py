@@ -106,7 +106,7 @@ class _ReferenceModel(models.PrimitiveModel):  # type: ignore[misc]  # numba has
 class _ReferenceElements(AttributeTemplate):  # type: ignore[misc]  # numba has no types
     key = Reference
 
-    def generic_resolve(self, reference: Any, name: str) -> Any:
+    def generic_resolve(self, reference: Any, name: str) -> Any:  # type: ignore[override]
         return reference.element(name) if name in reference.record.fields else None
 
 

@@ -105,7 +105,8 @@ PARTS = 9  # parts that the big node is cut into
 CUT = 10  # 3: the last slot of each part
 SLOTS = 13  # 4, by maple type: slots of a node (mt_slots)
 MIN_SLOTS = 17  # 4, by maple type (mt_min_slots)
-SCALARS = 21
+RCU_DONE = 21  # callbacks in the queue that a quiescent state has passed
+SCALARS = 22
 
 MAX_HEIGHT = 16
 BIG_SLOTS = 256
@@ -176,6 +177,7 @@ def make_maple(layout: int = LAYOUT_32, nodes: int = 2048, trees: int = 64, stat
 def reset_maple(maple: Maple) -> None:
     """All trees empty, no state holds a node, no callback is queued; nothing is given back to the cache."""
     maple.scalar[RCU_PENDING:PARTS] = 0
+    maple.scalar[RCU_DONE] = 0
     maple.state[:] = 0
     for tree in range(maple.tree.shape[0]):
         mt_init_flags(maple, tree, MT_FLAGS_ALLOC_RANGE)

@@ -34,13 +34,13 @@ class Laboratory:
         if fresh_zone is None:
             return boot
         pages = int(fresh_zone.scalar[ZONE_END_PFN])
-        return boot._replace(zone=make_zone(0, pages), fresh_zone=fresh_zone)
+        return boot._replace(zone=make_zone(0, pages), fresh_zone=fresh_zone, init_zone=make_zone(0, pages))
 
     def outcomes(self, boot: Boot, variant: str, boots: int) -> NDArray[np.void]:
         """Outcomes (kernels.batch.OUTCOME) of boots 0 to `boots` - 1."""
         outcomes = np.zeros(boots, batch.OUTCOME)
         policy = self.policies[variant]
-        batch.simulate_boots(self.program, self.timing, policy, self.sched, boot, self.seed, 0, outcomes)
+        batch.run_boots_on(self.program, policy, self.timing, self.sched, boot, self.seed, 0, outcomes)
         return outcomes
 
     def place(self, boot: Boot, variant: str, outcome: Any, length: int | None = None) -> int:
