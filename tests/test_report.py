@@ -147,7 +147,7 @@ class TestFiles:
 
 class TestPlot:
     def test_variants_are_told_apart_by_more_than_colour(self) -> None:
-        styles = [plot._style(number) for number in range(20)]
+        styles = [plot.line_style(number) for number in range(20)]
         for one, other in itertools.combinations(styles, 2):
             assert one["marker"] != other["marker"] or one["color"] != other["color"]
         for one, other in itertools.combinations(styles[:9], 2):
