@@ -446,20 +446,23 @@ def mail_section(view: View) -> Section | None:
         rows.append(
             [
                 Cell(figure.variant),
-                Cell(figure.words),
                 Cell(f"{figure.failures} of {figure.boots}", figure.failures / figure.boots),
+                Cell(_per_cent(ours, ""), ours["p"]) if ours else Cell("-"),
                 Cell(f"{100 * low:.1f} to {100 * high:.1f}", low),
-                Cell(f"{_per_cent(ours, '')} ({_interval(ours)})" if ours else "not run", ours["p"] if ours else None),
+                Cell(_interval(ours), ours["exact_low"]) if ours else Cell("-"),
+                Cell(figure.words),
             ]
         )
-    level = text.percent(view.level)
-    columns = ["variant", "in the mail", "failed", f"exact {level}, %", f"ours at {mail.RAM}, % (exact {level})"]
+    columns = ["stands for", "mail", f"ours, {mail.RAM}", "mail, interval", "ours, interval", "in the mail"]
     booting = [
         f"{size}: 'boots' in the mail, ours {_per_cent(at['maple-naive', size])} of boots fail"
         for size in mail.BOOTING
         if ("maple-naive", size) in at
     ]
-    words = f"{mail.SOURCE}; {mail.USERLAND}."
+    words = (
+        f"{mail.SOURCE}; {mail.USERLAND}. Failed boots as counted in the mail, ours in per cent; exact "
+        f"(Clopper-Pearson) {text.percent(view.level)} intervals in per cent."
+    )
     if booting:
         words += f" maple-naive at {'; at '.join(booting)}."
     return Section("mail", "The mail's figures", [Table(words, columns, rows)])
@@ -491,13 +494,13 @@ def real_boots_section(view: View) -> Section | None:
         cells.append(
             [
                 Cell(row["variant"]),
-                Cell(row["baseline"]),
                 Cell(row["ram"], sizes[row["ram"]]),
                 Cell(f"{row['failures']} of {row['boots']}", row["p"]),
-                Cell(f"{100 * low:.1f} to {100 * high:.1f}", low),
                 Cell(_bounded(*ours, view.level), row["baseline_p"]),
+                Cell(f"{100 * low:.1f} to {100 * high:.1f}", low),
                 Cell(f"{100 * row['difference']:+.1f}", row["difference"]),
                 Cell(p_words(row["adjusted"]), row["adjusted"]),
+                Cell(row["baseline"]),
             ]
         )
     differing = sum(row["verdict"] == DIFFERS for row in rows)
@@ -512,20 +515,11 @@ def real_boots_section(view: View) -> Section | None:
         f"(adjusted p {p_relation(worst['adjusted'])}). The model's timing was fitted on some of these cells; "
         "docs/validation.md says which, has more boots, and pools kernels that must fail alike. Never pooled with ours."
     )
-    level = text.percent(view.level)
-    columns = [
-        "kernel counted",
-        "ours",
-        "RAM",
-        "failed",
-        f"exact {level}, %",
-        "ours, %",
-        "difference, points",
-        "adjusted p",
-    ]
+    columns = ["kernel", "RAM", "counted", "ours, %", "counted, interval", "difference", "adjusted p", "ours is"]
     caption = (
-        "Counts of real boots (experiments/counts/real-boots.csv) beside simulated ones. p: Fisher's exact test, "
-        f"adjusted for {len(rows)} rows (Holm). The same: mcsim compare RESULT --counts real-boots.csv"
+        "Failures of real boots (experiments/counts/real-boots.csv) beside simulated ones, in per cent and points. "
+        f"Interval: exact, {text.percent(view.level)}. p: Fisher's exact test, adjusted for {len(rows)} rows (Holm). "
+        "The same: mcsim compare RESULT --counts real-boots.csv"
     )
     return Section("real-boots", "Real boots", [Lines([words]), Table(caption, columns, cells)])
 
