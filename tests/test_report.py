@@ -104,7 +104,7 @@ class TestText:
 
 class TestFiles:
     def test_all_are_written_beside_the_chunks(self, result: Result) -> None:
-        reports = {"table.txt", "table.csv", "report.md", "p_oom.png", "p_oom.svg"}
+        reports = {"table.txt", "table.csv", "report.md", "report.html", "p_oom.png", "p_oom.svg"}
         stored = {"chunks", "experiment.json", "experiment.toml", "manifest.json"}
         assert {path.name for path in result.path.iterdir()} == reports | stored
 

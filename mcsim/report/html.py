@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from mcsim.errors import UserError, did_you_mean
 from mcsim.report import figures, mail, text
 from mcsim.report.comparison import p_relation, p_words, rate
-from mcsim.report.verdict import listed, points, usual_baseline, verdict
+from mcsim.report.verdict import how_sure, listed, points, usual_baseline, verdict
 from mcsim.stats.compare import DIFFERS, POOLED, compare, compare_counts
 from mcsim.stats.intervals import interval
 from mcsim.stats.summary import CLASSES
@@ -194,10 +194,11 @@ def answer_section(view: View) -> Section:
         return Section("answer", "Answer", [Lines([answer])])
     found = verdict(view.comparison, view.baseline, view.groups)
     trust = (
-        "How sure: intervals and p-values are about the number of simulated boots; how far the model is from real "
-        "boots comes on top ('How far to trust it', below)."
+        "All this is about the number of simulated boots; how far the model is from real boots comes on top ('How far "
+        "to trust it', below)."
     )
-    parts: list[Part] = [Lines([found.answer]), Lines(found.points, points=True), Lines([trust])]
+    sure = f"{how_sure(view.comparison)} {trust}" if view.comparison.height else trust
+    parts: list[Part] = [Lines([found.answer]), Lines(found.points, points=True), Lines([sure])]
     described = [each for each in view.result.experiment.variants if each.description]
     if described:
         lines = "\n".join(f"{each.name}: {each.description}" for each in described)

@@ -41,6 +41,7 @@ def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[
         answer = _helps(*best, baseline, same_boots, " most" if len(helping) > 1 else "")
     else:
         answer = _nothing_helps(found, baseline)
+    found.sort(key=lambda block: _mean_difference(block[1]))
     return Verdict(answer, [_point(names, rows, baseline, same_boots) for names, rows in found])
 
 
@@ -67,9 +68,10 @@ def _helps(
     best = min(_better(rows), key=lambda row: row["difference"])
     one = len(names) == 1
     sentence = (
-        f"{listed(names)} {'helps' if one else 'help'}{most}{_alike(names, same_boots)}: at {best['ram']} "
-        f"{'it fails' if one else 'they fail'} in {_rate(best)} of boots, {baseline} in {_rate(best, True)}, "
-        f"which is {_size_of_difference(best)}; fewer boots fail at {ranges(_better(rows), rows)}"
+        f"{listed(names)} {'helps' if one else 'help'}{most}{_alike(names, same_boots)}: at {best['ram']}, where the "
+        f"difference is largest, {'it fails' if one else 'they fail'} in {_rate(best)} of boots instead of "
+        f"{_rate(best, True)} with {baseline}, {_size_of_difference(best)}; fewer boots fail at "
+        f"{ranges(_better(rows), rows)}"
     )
     worse = _worse(rows)
     return sentence + (f", but more at {ranges(worse, rows)}." if worse else ".")
@@ -122,19 +124,32 @@ def _point(names: Sequence[str], rows: Sequence[Row], baseline: str, same_boots:
             found.sort(key=lambda row: abs(row["difference"]))
             least, most = found[0], found[-1]
             by = f"{_points(least['difference'])} (at {least['ram']}) to " if len(found) > 1 else ""
-            parts.append(f"{word} failures at {ranges(found, rows)}: {by}{_size_of_difference(most, most['ram'])}")
+            size = f"{_points(most['difference'])} points (at {most['ram']}; {_ends(most)})"
+            parts.append(f"{word} failures at {ranges(found, rows)}, by {by}{size}")
     equal = [row for row in own if row["verdict"] == EQUIVALENT]
     if equal:
         parts.append(f"no difference beyond ±{100 * own[0]['delta']:g} points at {ranges(equal, rows)}")
     undecided = [row for row in own if row["verdict"] == UNDECIDED]
     if undecided:
         parts.append(f"undecided at {ranges(undecided, rows)}")
-    pooled = [row for row in rows if row["ram"] == POOLED]
-    if pooled:
-        parts.append(
-            f"all {pooled[0]['sizes']} sizes together: {_size_of_difference(pooled[0])}, {pooled[0]['verdict']}"
-        )
+    for row in rows:
+        if row["ram"] == POOLED:
+            word = "fewer" if row["difference"] < 0.0 else "more"
+            size = f"{_points(row['difference'])} points {word} ({_ends(row)})"
+            parts.append(f"all {row['sizes']} sizes together: {size}, {row['verdict']}")
     return f"{who}: {'; '.join(parts)}."
+
+
+def how_sure(frame: pl.DataFrame) -> str:
+    """What the intervals and words of a verdict are."""
+    first = frame.row(0, named=True)
+    boots = sorted(set(frame["boots"]))
+    sample = f"{boots[0]:,}" if len(boots) == 1 else f"{boots[0]:,} to {boots[-1]:,}"
+    p = "" if first["adjusted"] is None else f", adjusted p at most {1.0 - first['level']:.4g}"
+    return (
+        f"In brackets: {_kind(first)} of a difference, each by itself, on the same {sample} boots under both variants. "
+        f"A difference that is called one is significant (corrected for {frame.height} comparisons{p}); undecided is not 'the same'."
+    )
 
 
 def _alike(names: Sequence[str], same_boots: Sequence[Collection[str]]) -> str:
@@ -153,17 +168,20 @@ def _rate(row: Row, of_baseline: bool = False) -> str:
     return rate(failures, row["boots"] * row["sizes"], row["boots"], row["level"]) + " %"
 
 
-def _size_of_difference(row: Row, where: str = "") -> str:
-    """`56.9 points fewer (95 % interval 54.6 to 59.1, the same 2,000 boots, adjusted p < 1e-6)`."""
-    fewer = row["difference"] < 0.0
-    sign = -1.0 if fewer else 1.0
-    low, high = sorted((sign * row["low"], sign * row["high"]))
-    there = f"at {where}, " if where else ""
+def _size_of_difference(row: Row) -> str:
+    """`56.9 points fewer (95 % interval 54.6 to 59.1, the same 2,000 boots, adjusted p < 0.000001)`."""
     p = "" if row["adjusted"] is None else f", adjusted p {p_relation(row['adjusted'])}"
     return (
-        f"{_points(row['difference'])} points {'fewer' if fewer else 'more'} ({there}{_kind(row)} "
-        f"{points(low)} to {points(high)}, the same {row['boots']:,} boots{p})"
+        f"{_points(row['difference'])} points {'fewer' if row['difference'] < 0.0 else 'more'} ({_kind(row)} "
+        f"{_ends(row)}, the same {row['boots']:,} boots{p})"
     )
+
+
+def _ends(row: Row) -> str:
+    """The ends of the interval in the direction of the difference, `54.6 to 59.1`."""
+    sign = -1.0 if row["difference"] < 0.0 else 1.0
+    low, high = sorted((sign * row["low"], sign * row["high"]))
+    return f"{points(low)} to {points(high)}"
 
 
 def _points(difference: float) -> str:
@@ -192,5 +210,4 @@ def ranges(rows: Sequence[Row], of: Sequence[Row]) -> str:
     if len(order) > 1 and chosen >= set(order):
         return "every RAM size"
     runs = [list(run) for inside, run in groupby(order, key=lambda size: size in chosen) if inside]
-    words = [run[0] if len(run) == 1 else f"{run[0]} {'to' if len(run) > 2 else 'and'} {run[-1]}" for run in runs]
-    return listed(words) if all(" and " not in word for word in words) else ", ".join(words)
+    return listed([word for run in runs for word in ([f"{run[0]} to {run[-1]}"] if len(run) > 2 else run)])
