@@ -94,8 +94,9 @@ class TestVerdict:
         row = compare(result, "maple-naive").filter(pl.col("ram") == "32M").row(0, named=True)
         assert answer(result).startswith(
             f"tail-free helps: at 32M, where the difference is largest, it fails in {100 * row['p']:.2f} % of boots "
-            f"instead of {100 * row['baseline_p']:.2f} % with maple-naive, {-100 * row['difference']:.1f} points fewer (95 % interval "
-            f"{-100 * row['high']:.1f} to {-100 * row['low']:.1f}, the same 400 boots, adjusted p < 0.000001)"
+            f"instead of {100 * row['baseline_p']:.2f} % with maple-naive, {-100 * row['difference']:.1f} points fewer "
+            f"(95 % interval {-100 * row['high']:.1f} to {-100 * row['low']:.1f}, the same 400 boots, adjusted p "
+            "< 0.000001)"
         )
         assert answer(result).endswith("fewer boots fail at 32M.")
 

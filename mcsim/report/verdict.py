@@ -148,7 +148,8 @@ def how_sure(frame: pl.DataFrame) -> str:
     p = "" if first["adjusted"] is None else f", adjusted p at most {1.0 - first['level']:.4g}"
     return (
         f"In brackets: {_kind(first)} of a difference, each by itself, on the same {sample} boots under both variants. "
-        f"A difference that is called one is significant (corrected for {frame.height} comparisons{p}); undecided is not 'the same'."
+        f"A difference that is called one is significant (corrected for {frame.height} comparisons{p}); "
+        "undecided is not 'the same'."
     )
 
 

@@ -80,7 +80,9 @@ def compare(
     rows = []
     for name in names:
         if name != baseline:
-            pairs = {size: (cells[name, size], cells[baseline, size]) for size in sizes}
+            # A sweep may leave cells out.
+            both = [size for size in sizes if {(name, size), (baseline, size)} <= cells.keys()]
+            pairs = {size: (cells[name, size], cells[baseline, size]) for size in both}
             rows += _rows_of_variant(pairs, {"variant": name, "baseline": baseline}, level)
     judge(rows, delta, level, peeking)
     return _frame(rows)
