@@ -148,6 +148,7 @@ class TestLive:
         lines = drawn(live, console)
         assert len(lines) < height
         assert max(map(len, lines)) <= width
+        assert len(lines[-1]) <= width - 6  # the ^C of the terminal needs no line of its own
 
     def test_shows_the_cells_at_work_and_sums_up_the_others(self) -> None:
         live, console = screen(100, 30)

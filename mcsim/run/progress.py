@@ -23,6 +23,9 @@ IN_BRACKETS = f"{100 * LEVEL:g} % confidence sequence, which holds however often
 MOST_ROWS = 12  # of cells at a time
 OTHER_ROWS = 4  # heading, head of the table, sum, bar
 NARROW = 72  # columns of a terminal; a narrower one does without the rate of a cell
+# The terminal writes ^C after the last line; if that line were full, it would begin another one, of which rich knows
+# nothing, and one line too few would be taken away.
+ROOM_FOR_INTERRUPT = 6
 
 
 @dataclass(frozen=True)
@@ -243,14 +246,16 @@ class Live:
     def show(self) -> RenderableType:
         """What is drawn."""
         from rich.console import Group
+        from rich.constrain import Constrain
         from rich.text import Text
 
+        bar = Constrain(self._bar.get_renderable(), max(1, self._console.width - ROOM_FOR_INTERRUPT))
         room = min(MOST_ROWS, self._console.height - OTHER_ROWS - 1)  # and one line for the cursor
         if not self._tallies or room < 1:
-            return self._bar.get_renderable()
+            return bar
         tallies = list(self._tallies.values())
         heading = Text(f"P(OOM) so far, and {IN_BRACKETS}", no_wrap=True, overflow="ellipsis")
-        return Group(heading, self._table(_chosen(tallies, room)), self._sum(tallies), self._bar.get_renderable())
+        return Group(heading, self._table(_chosen(tallies, room)), self._sum(tallies), bar)
 
     def _table(self, tallies: list[Tally]) -> Table:
         from rich.table import Table
