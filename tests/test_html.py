@@ -21,7 +21,8 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.model.settings import Setting
 from mcsim.report import figures, write
-from mcsim.report.html import SECTIONS, Cell, Table, html
+from mcsim.report.html import html, question
+from mcsim.report.sections import SECTIONS, Cell, Table, View
 from mcsim.report.verdict import ranges, usual_baseline, verdict
 from mcsim.result import Result
 from mcsim.run import kernel
@@ -258,6 +259,15 @@ class TestPage:
         page = html(made(monkeypatch, p))
         assert page.count("forest-") > 3
         assert "Each line by itself" in page
+
+    def test_asks_what_was_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        two = {("maple-naive", 31): 0.1, ("maple-naive", 32): 0.9, ("tail-free", 31): 0.1, ("tail-free", 32): 0.5}
+        assert question(View(made(monkeypatch, two), "maple-naive", 0.95)) == (
+            "How likely is a boot of C on m5208evb to run out of contiguous memory, with which of 2 kernels, at which "
+            "of 2 RAM sizes from 31M to 32M?"
+        )
+        one = made(monkeypatch, {("tail-free", 32): 0.5}, name="one")
+        assert question(View(one, "tail-free", 0.95)).endswith("with tail-free, at 32M?")
 
     def test_says_how_to_make_it_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         text = HEAD.format(names='"maple-naive", "tail-free"', sizes='"31M", "32M"', boots=9)
