@@ -124,7 +124,8 @@ def _point(names: Sequence[str], rows: Sequence[Row], baseline: str, same_boots:
             found.sort(key=lambda row: abs(row["difference"]))
             least, most = found[0], found[-1]
             by = f"{_points(least['difference'])} (at {least['ram']}) to " if len(found) > 1 else ""
-            size = f"{_points(most['difference'])} points (at {most['ram']}; {_ends(most)})"
+            where = f"at {most['ram']}; " if len(found) > 1 else ""
+            size = f"{_points(most['difference'])} points ({where}{_ends(most)})"
             parts.append(f"{word} failures at {ranges(found, rows)}, by {by}{size}")
     equal = [row for row in own if row["verdict"] == EQUIVALENT]
     if equal:
@@ -136,7 +137,8 @@ def _point(names: Sequence[str], rows: Sequence[Row], baseline: str, same_boots:
         if row["ram"] == POOLED:
             word = "fewer" if row["difference"] < 0.0 else "more"
             size = f"{_points(row['difference'])} points {word} ({_ends(row)})"
-            parts.append(f"all {row['sizes']} sizes together: {size}, {row['verdict']}")
+            every = "both" if row["sizes"] == 2 else f"all {row['sizes']}"
+            parts.append(f"{every} sizes together: {size}, {row['verdict']}")
     return f"{who}: {'; '.join(parts)}."
 
 
@@ -146,8 +148,9 @@ def how_sure(frame: pl.DataFrame) -> str:
     boots = sorted(set(frame["boots"]))
     sample = f"{boots[0]:,}" if len(boots) == 1 else f"{boots[0]:,} to {boots[-1]:,}"
     p = "" if first["adjusted"] is None else f", adjusted p at most {1.0 - first['level']:.4g}"
+    itself = "all of them together" if first["adjusted"] is None else "each by itself"
     return (
-        f"In brackets: {_kind(first)} of a difference, each by itself, on the same {sample} boots under both variants. "
+        f"In brackets: {_kind(first)} of a difference, {itself}, on the same {sample} boots under both variants. "
         f"A difference that is called one is significant (corrected for {frame.height} comparisons{p}); "
         "undecided is not 'the same'."
     )
