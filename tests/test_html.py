@@ -263,8 +263,8 @@ class TestPage:
     def test_asks_what_was_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
         two = {("maple-naive", 31): 0.1, ("maple-naive", 32): 0.9, ("tail-free", 31): 0.1, ("tail-free", 32): 0.5}
         assert question(View(made(monkeypatch, two), "maple-naive", 0.95)) == (
-            "How likely is a boot of C on m5208evb to run out of contiguous memory, with which of 2 kernels, at which "
-            "of 2 RAM sizes from 31M to 32M?"
+            "How likely is a boot of workload C on m5208evb to run out of contiguous memory, with which of 2 kernels, "
+            "at which of 2 RAM sizes from 31M to 32M?"
         )
         one = made(monkeypatch, {("tail-free", 32): 0.5}, name="one")
         assert question(View(one, "tail-free", 0.95)).endswith("with tail-free, at 32M?")
