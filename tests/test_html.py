@@ -106,7 +106,10 @@ class TestVerdict:
     ) -> None:
         p = {("maple-naive", 31): 0.3, ("maple-naive", 32): 0.9}
         p |= {("tail-free", 31): 0.3, ("tail-free", 32): 0.7, ("mail-both", 31): 0.6, ("mail-both", 32): 0.1}
-        assert answer(made(monkeypatch, p)).startswith("mail-both helps most: at 32M")
+        assert answer(made(monkeypatch, p)).startswith("mail-both helps most, on average over RAM sizes: at 32M")
+        assert "That mail-both is better than the others that help has not been tested here" in html(
+            made(monkeypatch, p)
+        )
         assert answer(made(monkeypatch, p)).endswith("fewer boots fail at 32M, but more at 31M.")
 
     def test_harm_is_not_called_help(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,8 +152,12 @@ def answer_section(view: View) -> Section:
         "All this is about the number of simulated boots; how far the model is from real boots comes on top ('How far "
         "to trust it', below)."
     )
-    sure = f"{how_sure(view.comparison)} {trust}" if view.comparison.height else trust
-    parts: list[Part] = [Lines([found.answer]), Lines(found.points, points=True), Lines([sure])]
+    sure = [how_sure(view.comparison)] if view.comparison.height else []
+    parts: list[Part] = [
+        Lines([found.answer]),
+        Lines(found.points, points=True),
+        Lines([" ".join(filter(None, [*sure, found.open, trust]))]),
+    ]
     described = [each for each in view.result.experiment.variants if each.description]
     if described:
         lines = "\n".join(f"{each.name}: {each.description}" for each in described)

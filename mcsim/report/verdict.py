@@ -19,10 +19,11 @@ Row = dict[str, Any]
 
 
 class Verdict(NamedTuple):
-    """The answer in one sentence, and a sentence for each variant (those with equal figures together)."""
+    """The answer in one sentence, one for each variant (those with equal figures together), and what it leaves open."""
 
     answer: str
     points: list[str]
+    open: str = ""
 
 
 def usual_baseline(variants: Sequence[str]) -> str:
@@ -36,13 +37,19 @@ def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[
     if not found:
         return Verdict(f"No other variant has boots in common with {baseline}: nothing can be compared.", [])
     helping = [block for block in found if _better(block[1])]
+    left_open = ""
     if helping:
         best = min(helping, key=lambda block: _mean_difference(block[1]))
-        answer = _helps(*best, baseline, same_boots, " most" if len(helping) > 1 else "")
+        answer = _helps(*best, baseline, same_boots, " most, on average over RAM sizes" if len(helping) > 1 else "")
+        if len(helping) > 1:
+            left_open = (
+                f"That {best[0][0]} is better than the others that help has not been tested here; --baseline "
+                f"{best[0][0]} compares them with it."
+            )
     else:
         answer = _nothing_helps(found, baseline)
     found.sort(key=lambda block: _mean_difference(block[1]))
-    return Verdict(answer, [_point(names, rows, baseline, same_boots) for names, rows in found])
+    return Verdict(answer, [_point(names, rows, baseline, same_boots) for names, rows in found], left_open)
 
 
 def _sizes(rows: Sequence[Row]) -> list[Row]:
