@@ -25,6 +25,7 @@ class Result:
         self.experiment: Experiment = self.store.experiment()
         self.tasks: list[Task] = self.experiment.tasks(self.manifest["workload"])
         self._outcomes: dict[str, pl.DataFrame] = {}
+        self._summaries: dict[float, pl.DataFrame] = {}
 
     def outcomes(self, variant: str, ram: str | int) -> pl.DataFrame:
         """One row a boot of one cell: boot, recording, failed, failure_class, order, process, time_us, ...
@@ -71,4 +72,6 @@ class Result:
         """One row a cell: boots, failures, P(OOM), exact and Wilson interval at `level`, failure classes."""
         from mcsim.stats.summary import summarize
 
-        return summarize([(task, self.outcomes_of(task)) for task in self.tasks], level)
+        if level not in self._summaries:
+            self._summaries[level] = summarize([(task, self.outcomes_of(task)) for task in self.tasks], level)
+        return self._summaries[level]

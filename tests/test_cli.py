@@ -33,6 +33,7 @@ def test_run_prints_the_table_and_says_what_it_wrote(capsys: pytest.CaptureFixtu
     printed = capsys.readouterr()
     assert re.search(r"^maple-naive +32M +30 ", printed.out, re.M)
     assert "results/small/p_oom.png" in printed.err
+    assert "results/small/report.html" in printed.err
     assert "60 of 60 boots" in printed.err
 
 

@@ -15,6 +15,7 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.cli.compare_command import gate_code
 from mcsim.errors import UserError
+from mcsim.model import experiment
 from mcsim.report import comparison
 from mcsim.result import Result
 from mcsim.stats import independent, paired
@@ -362,6 +363,22 @@ class TestCounts:
         counts = self.table(tmp_path, "C,M9,32,0,20,20,check")
         assert run_cli(["compare", str(result.path), "--counts", counts]) == 2
         assert "counts.csv:2: variant: 'M9' is not a recorded kernel" in capsys.readouterr().err
+
+
+def test_cells_that_a_sweep_leaves_out_are_not_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stand_in.use_stand_in(monkeypatch, tmp_path)
+    text = """
+[experiment]
+variants = ["maple-naive", "tail-free"]
+ram = ["31M", "32M", "33M"]
+boots = 20
+[workload]
+recordings = "C"
+[sweep]
+exclude = [{ variant = "tail-free", ram = "32M" }, { variant = "maple-naive", ram = "33M" }]
+"""
+    loaded = mcsim.run(experiment.parse(text, "gaps.toml"), workers=1)
+    assert mcsim.compare(loaded, baseline="maple-naive")["ram"].to_list() == ["31M"]
 
 
 def test_report_as_csv_is_the_whole_summary_and_writes_nothing(

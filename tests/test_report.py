@@ -104,7 +104,7 @@ class TestText:
 
 class TestFiles:
     def test_all_are_written_beside_the_chunks(self, result: Result) -> None:
-        reports = {"table.txt", "table.csv", "report.md", "p_oom.png", "p_oom.svg"}
+        reports = {"table.txt", "table.csv", "report.md", "report.html", "p_oom.png", "p_oom.svg"}
         stored = {"chunks", "experiment.json", "experiment.toml", "manifest.json"}
         assert {path.name for path in result.path.iterdir()} == reports | stored
 
@@ -147,7 +147,7 @@ class TestFiles:
 
 class TestPlot:
     def test_variants_are_told_apart_by_more_than_colour(self) -> None:
-        styles = [plot._style(number) for number in range(20)]
+        styles = [plot.line_style(number) for number in range(20)]
         for one, other in itertools.combinations(styles, 2):
             assert one["marker"] != other["marker"] or one["color"] != other["color"]
         for one, other in itertools.combinations(styles[:9], 2):

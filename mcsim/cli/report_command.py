@@ -8,35 +8,52 @@ import click
 
 
 @click.command(
-    epilog="text: the files are made anew from the stored boots, too. csv: the whole summary table (one row per "
-    "variant and RAM size), nothing is written; the same boots give the same bytes."
+    epilog="text: all files are made anew from the stored boots, too (table.txt, table.csv, report.md, report.html, "
+    "p_oom.png, p_oom.svg). markdown, csv (the whole summary table, one row per variant and RAM size): nothing is "
+    "written. html, png: report.html or p_oom.png alone is written, and its path printed. The same boots give the same "
+    "bytes. docs/report.md says how to read report.html."
 )
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of the intervals.")
 @click.option(
+    "--baseline",
+    metavar="V",
+    help="The variant that report.html compares all others with [default: maple-naive, else the first].",
+)
+@click.option(
     "--format",
     "form",
-    type=click.Choice(["text", "csv"]),
+    type=click.Choice(["text", "markdown", "csv", "html", "png"]),
     default="text",
     show_default=True,
-    help="What goes to the standard output.",
+    help="What goes to the standard output, or is written.",
 )
-def report(result: Path, level: float, form: str) -> None:
+def report(result: Path, level: float, baseline: str | None, form: str) -> None:
     """Print the table of RESULT (a folder that `mcsim run` made) and write table, report and plots into it.
 
     \b
     Examples:
       mcsim report results/mail-2022
+      mcsim report results/mail-2022 --format html --baseline tail-free
       mcsim report results/mail-2022 --format csv > table.csv
     """
     import mcsim
+    from mcsim.errors import UserError
+    from mcsim.report import write
     from mcsim.report.text import page
-    from mcsim.report.write import write
 
     loaded = mcsim.load(result)
+    if baseline is not None and form not in ("text", "html"):
+        raise UserError(f"does not go with --format {form}", key="--baseline", valid="--format text or html")
     if form == "csv":
         click.echo(loaded.summary(level).write_csv(), nl=False)
-        return
-    paths = write(loaded, level)
-    click.echo(page(loaded, level))
-    click.echo("written: " + ", ".join(str(path) for path in paths), err=True)
+    elif form == "markdown":
+        click.echo(write.markdown(loaded, level), nl=False)
+    elif form == "html":
+        click.echo(str(write.write_html(loaded, level, baseline)))
+    elif form == "png":
+        click.echo(str(write.write_png(loaded, level)))
+    else:
+        paths = write.write(loaded, level, baseline)
+        click.echo(page(loaded, level))
+        click.echo("written: " + ", ".join(str(path) for path in paths), err=True)

@@ -22,7 +22,7 @@ def page(frame: pl.DataFrame, title: str) -> str:
         return "No variant has boots in common with the baseline.\n"
     rows = list(frame.iter_rows(named=True))
     parts = [title]
-    for names, block in _blocks(rows):
+    for names, block in blocks(rows):
         head = f"{', '.join(names)} against {rows[0]['baseline']}"
         columns = f"{'RAM':>6}{'P1':>7}{'P0':>7}{'P1-P0':>8}{percent(rows[0]['level']):>14}"
         columns += f"{'better':>7}{'worse':>6}{'p':>6} verdict"
@@ -66,16 +66,21 @@ def p_words(p: float | None) -> str:
     return "1" if p == 1.0 else f"{p:.3f}"
 
 
+def p_relation(p: float) -> str:
+    """`= 0.012` or `< 0.000001`, for a sentence."""
+    return f"< {TINY:.6f}" if p < TINY else f"= {p:.{3 if p >= 1e-3 else 6}f}"
+
+
 def _line(row: dict[str, Any]) -> str:
     cells = row["boots"] * row["sizes"]
-    here, there = (_rate(row[name], cells, row["boots"], row["level"]) for name in ("failures", "baseline_failures"))
+    here, there = (rate(row[name], cells, row["boots"], row["level"]) for name in ("failures", "baseline_failures"))
     return (
         f"{row['ram']:>6}{here:>7}{there:>7}{100 * row['difference']:>+8.2f}{_bounds(row, 2):>14}"
         f"{_count(row['better']):>7}{_count(row['worse']):>6}{p_words(row['adjusted']):>6} {row['verdict']}"
     )
 
 
-def _rate(failures: int, cells: int, boots: int, level: float) -> str:
+def rate(failures: int, cells: int, boots: int, level: float) -> str:
     """Per cent, or the bound that none or all of the boots failing allows."""
     if failures == 0:
         return f"<{100 * interval(0, boots, level).high:.2f}"
@@ -92,16 +97,16 @@ def _count(number: int) -> str:
     return str(number) if number < THOUSANDS else f"{number // 1000}k"
 
 
-def _blocks(rows: Sequence[dict[str, Any]]) -> list[tuple[list[str], list[dict[str, Any]]]]:
+def blocks(rows: Sequence[dict[str, Any]]) -> list[tuple[list[str], list[dict[str, Any]]]]:
     """The rows variant by variant; variants whose rows hold the same numbers share a block."""
     variants: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         variants.setdefault(row["variant"], []).append(row)
-    blocks: dict[str, tuple[list[str], list[dict[str, Any]]]] = {}
+    found: dict[str, tuple[list[str], list[dict[str, Any]]]] = {}
     for name, own in variants.items():
         numbers = repr([{**row, "variant": ""} for row in own])
-        blocks.setdefault(numbers, ([], own))[0].append(name)
-    return list(blocks.values())
+        found.setdefault(numbers, ([], own))[0].append(name)
+    return list(found.values())
 
 
 def _same(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -38,57 +38,56 @@ def draw(summary: pl.DataFrame, groups: Sequence[Sequence[str]], title: str, not
     parts: Any = figure.subfigures(2, 1, height_ratios=(4.9, 2.0 * rows))
     upper, lower = parts
     upper.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
-    _overlay(upper.subplots(), summary, groups, sizes)
+    axes = upper.subplots()
+    draw_overlay(axes, summary, groups, sizes)
+    axes.legend(fontsize=9, frameon=False, handlelength=4, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     panels = lower.subplots(rows, min(PANELS_IN_A_ROW, len(variants)), sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat[len(variants) :]:
         panel.set_visible(False)
     for panel, name in zip(panels.flat, variants, strict=False):
         group = next(number for number, each in enumerate(groups) if name in each)
-        _alone(panel, summary, groups, name, group, sizes)
+        draw_alone(panel, summary, groups, group, sizes)
+        panel.set_title(name, fontsize=10, loc="left")
     for panel in [*upper.axes, *lower.axes]:
-        _axes(panel, sizes, names, few=panel in lower.axes)
+        set_axes(panel, sizes, names, few=panel in lower.axes)
     upper.axes[0].set_xlabel("RAM (equal steps; // marks a gap)")
     upper.axes[0].set_ylabel("P(OOM): share of boots that fail")
     lower.supxlabel(note, fontsize=8)
     return figure
 
 
-def _overlay(axes: Axes, summary: pl.DataFrame, groups: Sequence[Sequence[str]], sizes: list[int]) -> None:
+def draw_overlay(axes: Axes, summary: pl.DataFrame, groups: Sequence[Sequence[str]], sizes: list[int]) -> None:
+    """A line with band for each group, side by side at each of `sizes` (bytes)."""
     shift = 0.5 / max(1, len(groups))
     for number, group in enumerate(groups):
         # Side by side, so that lines that nearly coincide can both be seen.
         offset = (number - (len(groups) - 1) / 2) * shift
-        x, p, low, high = _curve(summary, group[0], sizes)
+        x, p, low, high = curve(summary, group[0], sizes)
         x = [value + offset for value in x]
-        style = _style(number)
+        style = line_style(number)
         axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
         axes.vlines(x, low, high, color=style["color"], linewidth=1.2)
         axes.plot(x, p, label="\n= ".join(group), markersize=5.5, linewidth=1.3, **style)
-    axes.legend(fontsize=9, frameon=False, handlelength=4, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
-def _alone(
-    axes: Axes,
-    summary: pl.DataFrame,
-    groups: Sequence[Sequence[str]],
-    name: str,
-    group: int,
-    sizes: list[int],
+def draw_alone(
+    axes: Axes, summary: pl.DataFrame, groups: Sequence[Sequence[str]], group: int, sizes: list[int]
 ) -> None:
+    """The line of one group, by number, before those of the others in grey."""
     for number, others in enumerate(groups):
         if number != group:
-            x, p, _, _ = _curve(summary, others[0], sizes)
+            x, p, _, _ = curve(summary, others[0], sizes)
             axes.plot(x, p, color="#bbbbbb", linewidth=0.8)
-    x, p, low, high = _curve(summary, name, sizes)
-    style = _style(group)
+    x, p, low, high = curve(summary, groups[group][0], sizes)
+    style = line_style(group)
     axes.fill_between(x, low, high, color=style["color"], alpha=0.25, linewidth=0)
     axes.plot(x, p, markersize=3.5, linewidth=1.3, **style)
-    axes.set_title(name, fontsize=10, loc="left")
 
 
-def _curve(
+def curve(
     summary: pl.DataFrame, name: str, sizes: list[int]
 ) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Places on the axis, P(OOM) and both ends of the intervals of a variant."""
     place = {size: float(number) for number, size in enumerate(sizes)}
     rows = [row for row in summary.sort("ram_bytes").iter_rows(named=True) if row["variant"] == name]
     return (
@@ -99,7 +98,8 @@ def _curve(
     )
 
 
-def _style(number: int) -> dict[str, Any]:
+def line_style(number: int) -> dict[str, Any]:
+    """Colour, marker and dashes of a group."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -107,7 +107,8 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
-def _axes(axes: Axes, sizes: list[int], names: dict[int, str], few: bool) -> None:
+def set_axes(axes: Axes, sizes: list[int], names: dict[int, str], few: bool) -> None:
+    """P(OOM) upwards, RAM sizes at equal distances; `few`: fewer labels, for a small panel."""
     axes.set_ylim(-0.03, 1.03)
     axes.set_xlim(-0.6, len(sizes) - 0.4)
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
@@ -131,12 +132,18 @@ def note(summary: pl.DataFrame, seed: int, level: float) -> str:
     )
 
 
+def save_png(figure: Figure, stem: Path) -> Path:
+    """Write the PNG alone."""
+    png = stem.with_suffix(".png")
+    figure.savefig(png, dpi=130)
+    return png
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write PNG and SVG; equal figures give equal SVG text."""
     import matplotlib
 
-    png, svg = stem.with_suffix(".png"), stem.with_suffix(".svg")
-    figure.savefig(png, dpi=130)
+    png, svg = save_png(figure, stem), stem.with_suffix(".svg")
     with matplotlib.rc_context({"svg.hashsalt": "mcsim"}):
         figure.savefig(svg, metadata={"Date": None})
     return [png, svg]

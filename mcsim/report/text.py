@@ -182,7 +182,7 @@ def page(result: Result, level: float = 0.95) -> str:
     title = result.experiment.title or result.experiment.name
     parts: list[Sequence[str]] = [
         [title, "=" * min(WIDTH, len(title))],
-        cell_table(_by_variant(summary, result)),
+        cell_table(by_variant(summary, result)),
         ["P(OOM) in per cent", "", *matrix(summary)],
         [*same_boots(result), f"Failures: {classes(summary)}."],
         ["", *wrapped([*method(summary, level), *ended_early(result)])],
@@ -193,7 +193,7 @@ def page(result: Result, level: float = 0.95) -> str:
     return "\n\n".join("\n".join(wrapped(part)).strip("\n") for part in parts) + "\n"
 
 
-def _by_variant(summary: pl.DataFrame, result: Result) -> pl.DataFrame:
+def by_variant(summary: pl.DataFrame, result: Result) -> pl.DataFrame:
     """Rows variant by variant, in the order of the experiment."""
     order = {each.name: number for number, each in enumerate(result.experiment.variants)}
     numbers = [order[name] for name in summary["variant"]]

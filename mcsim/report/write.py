@@ -2,30 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcsim.errors import UserError
-from mcsim.report import mail, plot, text
+from mcsim.report import html, mail, plot, text
 from mcsim.result import Result
 from mcsim.stats.intervals import interval
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def write(result: Result, level: float = 0.95) -> list[Path]:
-    """Write table.txt, table.csv, report.md, p_oom.png and p_oom.svg; return their paths."""
-    summary = result.summary(level)
-    if summary.height == 0:
-        raise UserError("holds no boots yet", file=result.path, valid="run the experiment first")
+
+def write(result: Result, level: float = 0.95, baseline: str | None = None) -> list[Path]:
+    """Write table.txt, table.csv, report.md, report.html, p_oom.png and p_oom.svg; return their paths.
+
+    `baseline`: what report.html compares the variants with (default: `mcsim.report.verdict.usual_baseline`).
+    """
+    _check_boots(result)
     folder = result.path
-    title = result.experiment.title or result.experiment.name
-    try:
+    with _writable(folder):
         (folder / "table.txt").write_text(text.page(result, level), encoding="utf-8")
-        summary.write_csv(folder / "table.csv")
+        result.summary(level).write_csv(folder / "table.csv")
         (folder / "report.md").write_text(markdown(result, level), encoding="utf-8")
-        figure = plot.draw(summary, text.equal_groups(result), title, plot.note(summary, result.experiment.seed, level))
-        pictures = plot.save(figure, folder / "p_oom")
+        page = write_html(result, level, baseline)
+        pictures = plot.save(_figure(result, level), folder / "p_oom")
+    return [folder / "table.txt", folder / "table.csv", folder / "report.md", page, *pictures]
+
+
+def write_html(result: Result, level: float = 0.95, baseline: str | None = None) -> Path:
+    """Write report.html alone; return its path."""
+    path = result.path / "report.html"
+    page = html.html(result, level, baseline)
+    with _writable(result.path):
+        path.write_text(page, encoding="utf-8")
+    return path
+
+
+def write_png(result: Result, level: float = 0.95) -> Path:
+    """Write p_oom.png alone; return its path."""
+    _check_boots(result)
+    with _writable(result.path):
+        return plot.save_png(_figure(result, level), result.path / "p_oom")
+
+
+def _figure(result: Result, level: float) -> Figure:
+    summary = result.summary(level)
+    title = result.experiment.title or result.experiment.name
+    return plot.draw(summary, text.equal_groups(result), title, plot.note(summary, result.experiment.seed, level))
+
+
+def _check_boots(result: Result) -> None:
+    if result.summary().height == 0:
+        raise UserError("holds no boots yet", file=result.path, valid="run the experiment first")
+
+
+@contextmanager
+def _writable(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
-    return [folder / "table.txt", folder / "table.csv", folder / "report.md", *pictures]
 
 
 def _mail(level: float) -> list[str]:
@@ -47,6 +86,7 @@ def _mail(level: float) -> list[str]:
 
 def markdown(result: Result, level: float = 0.95) -> str:
     """The report as Markdown."""
+    _check_boots(result)
     summary = result.summary(level)
     experiment = result.experiment
     boots = max(summary["boots"])

@@ -11,9 +11,10 @@ import math
 import os
 import platform
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from mcsim.errors import UserError
 from mcsim.model.experiment import MODEL_VERSION, RNG_VERSION, Experiment, Task
 from mcsim.run import kernel
 from mcsim.run.compiling import compiling
-from mcsim.run.crew import Backend, Chunk, Crew
-from mcsim.run.progress import Progress
+from mcsim.run.crew import Backend, Chunk, Crew, Done
+from mcsim.run.progress import Progress, Tally
 from mcsim.run.shard import Shard
 from mcsim.run.store import Identity, Store
 from mcsim.run.watch import Watch
@@ -45,6 +46,58 @@ class ChunkSize:
         self._rate = rate if self._rate == 0.0 else 0.5 * (self._rate + rate)
         wanted = 2 ** math.floor(math.log2(max(1.0, self._rate * CHUNK_SECONDS)))
         self.boots = max(1, min(wanted, 8 * self.boots, MAX_CHUNK))
+
+
+class Tallies:
+    """How far each cell is, counted as its chunks come: what `Progress` shows."""
+
+    def __init__(self, store: Store) -> None:
+        """Nothing is done yet."""
+        self.missing: Counter[str] = Counter()  # id of a task -> boots that this run is to add
+        self._store = store
+        self._tallies: dict[str, Tally] = {}
+        self._began: dict[str, tuple[float, int]] = {}  # when, and with how many boots done
+
+    def expect(self, gaps: Sequence[Gap]) -> None:
+        """These boots are to be simulated."""
+        for gap in gaps:
+            self.missing[gap.task.id] += gap.last - gap.first + 1
+
+    def meet(self, done: Done) -> None:
+        """A chunk that is not stored yet: if it is the first of its cell, count what earlier runs have stored."""
+        task = done.chunk.task
+        if task.id in self._tallies:
+            return
+        try:
+            frame = self._store.read(task)
+            boots, failures = frame.height, int(frame["failed"].sum()) if frame.height else 0
+        except UserError:  # damaged: the report will say so; no reason to lose the boots that are being simulated
+            boots, failures = 0, 0
+        self._tallies[task.id] = Tally(task.label, boots + self.missing[task.id], boots, failures, 0.0)
+        self._began[task.id] = (time.monotonic() - done.seconds, boots)
+
+    def add(self, done: Done) -> Tally:
+        """The cell with these boots, too."""
+        task = done.chunk.task
+        before = self._tallies[task.id]
+        began, stored = self._began[task.id]
+        boots = before.done + done.chunk.count
+        tally = replace(
+            before,
+            done=boots,
+            failures=before.failures + int((done.outcomes["failed"] != 0).sum()),
+            rate=(boots - stored) / max(time.monotonic() - began, 1e-9),
+            over=boots >= before.wanted,
+        )
+        self._tallies[task.id] = tally
+        return tally
+
+    def end(self, tasks: Sequence[Task]) -> list[Tally]:
+        """Rules have ended these cells: those that were not over before."""
+        ended = [task for task in tasks if task.id in self._tallies and not self._tallies[task.id].over]
+        for task in ended:
+            self._tallies[task.id] = replace(self._tallies[task.id], over=True)
+        return [self._tallies[task.id] for task in ended]
 
 
 @dataclass(frozen=True)
@@ -108,24 +161,31 @@ def _simulate(
 ) -> None:
     """From look to look, until no task is active: simulate and store what is missing, then let the rules look."""
     size = ChunkSize()
+    tallies = Tallies(store)
     for number in watch.looks():
         gaps = _gaps(store, watch.active, number, shard)
         if gaps and record["boots_done"] == 0:
             if crew.here:
                 warm_up(gaps[0].task, crew.source, progress)
-            progress.start(_count(_gaps(store, watch.active, record["boots"], shard)))
+            wanted = _gaps(store, watch.active, record["boots"], shard)
+            tallies.expect(wanted)
+            progress.start(_count(wanted), len(tallies.missing))
         with closing(crew.simulate(_chunks(gaps, size))) as finished:
             for done in finished if gaps else ():
+                tallies.meet(done)
                 store.write(done.chunk.task, done.outcomes)
                 watch.add(done.chunk.task, done.outcomes)
                 size.learn(done.chunk.count, done.seconds)
                 record["boots_done"] += done.chunk.count
+                progress.tally(tallies.add(done))
                 progress.advance(done.chunk.count, done.chunk.task.label)
                 if watch.out_of_time(time.monotonic() - started):
                     return
         ended = watch.look(number)
         if record["boots_done"]:
             progress.less(_count(_gaps(store, ended, record["boots"], shard)))
+            for tally in tallies.end(ended):
+                progress.tally(tally)
     record["complete"] = True
 
 

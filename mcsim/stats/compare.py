@@ -75,12 +75,14 @@ def compare(
     if baseline not in names:
         what = f"{baseline!r} is not a variant of this result{did_you_mean(baseline, names)}"
         raise UserError(what, key="--baseline", valid=", ".join(names))
-    cells = {(task.variant, task.ram): _failures(result, task) for task in select(result.tasks, ram=ram)}
+    cells = {(task.variant, task.ram): failures_of(result, task) for task in select(result.tasks, ram=ram)}
     sizes = sorted({size for _, size in cells})
     rows = []
     for name in names:
         if name != baseline:
-            pairs = {size: (cells[name, size], cells[baseline, size]) for size in sizes}
+            # A sweep may leave cells out.
+            both = [size for size in sizes if {(name, size), (baseline, size)} <= cells.keys()]
+            pairs = {size: (cells[name, size], cells[baseline, size]) for size in both}
             rows += _rows_of_variant(pairs, {"variant": name, "baseline": baseline}, level)
     judge(rows, delta, level, peeking)
     return _frame(rows)
@@ -91,7 +93,8 @@ def _check_delta(delta: float) -> None:
         raise UserError(f"{delta} is out of range", key="--delta", valid="a number between 0 and 1, as 0.02")
 
 
-def _failures(result: Result, task: Task) -> Failures:
+def failures_of(result: Result, task: Task) -> Failures:
+    """The stored boots of a task."""
     outcomes = result.outcomes_of(task)
     if outcomes.height == 0:
         return Failures(np.empty(0, np.int64), np.empty(0, np.bool_))
@@ -104,18 +107,18 @@ def _rows_of_variant(
     """The rows of one variant, without verdicts."""
     rows = []
     for size, pair in pairs.items():
-        variant, other = _in_common([pair])
+        variant, other = failures_in_common([pair])
         if variant.size:
             rows.append({**names, "ram": format_size(size), **estimates(variant, other, level)})
-    filled = [pair for pair in pairs.values() if _in_common([pair])[0].size]
+    filled = [pair for pair in pairs.values() if failures_in_common([pair])[0].size]
     if len(filled) > 1:
-        variant, other = _in_common(filled)
+        variant, other = failures_in_common(filled)
         if variant.size:
             rows.append({**names, "ram": POOLED, **estimates(variant, other, level)})
     return rows
 
 
-def _in_common(pairs: Sequence[tuple[Failures, Failures]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def failures_in_common(pairs: Sequence[tuple[Failures, Failures]]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Failures of variant and baseline, bool[sizes, boots], of the boots that all cells have."""
     boots = pairs[0][0].boot
     for pair in pairs:
@@ -201,7 +204,7 @@ def compare_counts(
         task = tasks.get((name or "", cell.place.ram_mb << 20))
         if task is None or cell.place.jitter != result.experiment.timing.jitter:
             continue
-        simulated = _failures(result, task).failed
+        simulated = failures_of(result, task).failed
         if simulated.size:
             rows.append(_independent(cell, task, int(simulated.sum()), simulated.size, level))
     judge(rows, delta, level)
