@@ -92,6 +92,7 @@ PROCESS_IMAGE = 13
 MAPPING = 14  # every other mapping
 UNKNOWN = 15
 OWNERS = 16
+SETS = 1 << OWNERS - 1  # of owners other than FREE
 NOBODY = 255  # not yet claimed
 
 # GFP bits that tell kinds of requests apart (include/linux/gfp_types.h, 6.1). allocate_slab() adds NOWARN and NORETRY
@@ -126,7 +127,8 @@ class PageOwners(NamedTuple):
 
     owner: uint8[pages of the zone], who holds a page. lane: int32[pages], for which process, as a row of
     `Program.lane`, -1 for none. mm_lane: int32[mms], the lane that made an mm by exec. mm_image: int64[mms, 2], pages
-    of the mappings of its image. held: int64[OWNERS], pages of one block.
+    of the mappings of its image. held: int64[OWNERS], pages of one block. holders: int64[pages], the set of owners of
+    each block.
     """
 
     owner: NDArray[np.uint8]
@@ -134,20 +136,23 @@ class PageOwners(NamedTuple):
     mm_lane: NDArray[np.int32]
     mm_image: NDArray[np.int64]
     held: NDArray[np.int64]
+    holders: NDArray[np.int64]
 
 
 class Blame(NamedTuple):
     """Sums over failing boots, by the order that the failing request asked for; all int64.
 
-    owner: [MAX_ORDER, OWNERS, OWNER_COLUMNS]. together: [MAX_ORDER, 1 << OWNERS - 1], blocks by the set of owners that
-    hold pages of it: bit `owner` - 1. boots: [MAX_ORDER, BOOT_COLUMNS]. row: [OWNERS, 3], one boot's alone, shared
-    and pages, work space. contradictions: [1], pages that two claimed, or that were claimed and free: 0.
+    owner: [MAX_ORDER, OWNERS, OWNER_COLUMNS]. together: [MAX_ORDER, SETS, 2], blocks of which just this set of owners
+    holds pages (bit `owner` - 1), and the sum over boots of the squares of a boot's number. boots: [MAX_ORDER,
+    BOOT_COLUMNS]. contradictions: [1], pages that two claimed, or that were claimed and free: 0. row, [OWNERS, 3], one
+    boot's alone, shared and pages, and sets, [SETS], one boot's blocks, are work space.
     """
 
     owner: NDArray[np.int64]
     together: NDArray[np.int64]
     boots: NDArray[np.int64]
     row: NDArray[np.int64]
+    sets: NDArray[np.int64]
     contradictions: NDArray[np.int64]
 
 
@@ -161,6 +166,7 @@ def make_page_owners(program: Program, zone: Zone) -> PageOwners:
         mm_lane=np.full(mms, -1, np.int32),
         mm_image=np.zeros((mms, 2), np.int64),
         held=np.zeros(OWNERS, np.int64),
+        holders=np.zeros(pages, np.int64),
     )
 
 
@@ -168,9 +174,10 @@ def make_blame() -> Blame:
     """Sums over no boot."""
     return Blame(
         owner=np.zeros((MAX_ORDER, OWNERS, OWNER_COLUMNS), np.int64),
-        together=np.zeros((MAX_ORDER, 1 << OWNERS - 1), np.int64),
+        together=np.zeros((MAX_ORDER, SETS, 2), np.int64),
         boots=np.zeros((MAX_ORDER, BOOT_COLUMNS), np.int64),
         row=np.zeros((OWNERS, 3), np.int64),
+        sets=np.zeros(SETS, np.int64),
         contradictions=np.zeros(1, np.int64),
     )
 
@@ -257,11 +264,11 @@ def image_pages(boot: Boot, program: Program, image: int, part: int) -> int:
     """Pages of an image's only or first (0) and second (1) mapping, see load_flat_file(); 0 if there is none."""
     row = program.image[image]
     extra = flat_extra(np.int64(row[IMAGE_BSS]), np.int64(row[IMAGE_STACK]), np.int64(row[IMAGE_RELOCS]))
-    length = np.int64(row[IMAGE_DATA]) + extra + DATA_START_OFFSET
+    length = int(row[IMAGE_DATA] + extra) + DATA_START_OFFSET
     if row[IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP):
-        length = 0 if part == 1 else length + row[IMAGE_TEXT]
+        length = 0 if part == 1 else length + int(row[IMAGE_TEXT])
     elif part == 0:
-        length = np.int64(row[IMAGE_TEXT])
+        length = int(row[IMAGE_TEXT])
     page_size = boot.nommu.scalar[PAGE_SIZE]
     return int((length + page_size - 1) // page_size)
 
@@ -340,7 +347,7 @@ def task_slab_pages(boot: Boot, program: Program, phase: int) -> int:
     alive = 0
     for row in range(program.pre_init_range[phase, 0], program.pre_init_range[phase, 1]):
         if program.pre_init[row, PRE_KIND] == PRE_TASKS:
-            alive = np.int64(program.pre_init[row, PRE_A])
+            alive = int(program.pre_init[row, PRE_A])
     task_structs = boot.tasks[TASK_STRUCT_ROOM] - (alive + TASK_STRUCTS - 1) // TASK_STRUCTS * TASK_STRUCTS
     sighands = boot.tasks[SIGHAND_ROOM] - (alive + SIGHANDS - 1) // SIGHANDS * SIGHANDS
     signals = boot.tasks[SIGNAL_ROOM] - (alive + SIGNALS - 1) // SIGNALS * SIGNALS
@@ -354,7 +361,7 @@ def claim_the_rest(boot: Boot, program: Program, phase: int, found: PageOwners) 
     page = 0
     end = found.owner.shape[0]
     while page < end:
-        order = np.int64(boot.zone.order[page])
+        order = int(boot.zone.order[page])
         if order < 0:
             page += 1
         else:
@@ -362,7 +369,7 @@ def claim_the_rest(boot: Boot, program: Program, phase: int, found: PageOwners) 
             page += 1 << order
     left = 0
     for page in range(end):
-        left += found.owner[page] == NOBODY
+        left += 1 if found.owner[page] == NOBODY else 0
     owner = TASK_SLABS if left == task_slab_pages(boot, program, phase) else UNKNOWN
     for page in range(end):
         if found.owner[page] == NOBODY:
@@ -398,7 +405,8 @@ def add_block(found: PageOwners, blame: Blame, order: int, first: int) -> int:
     for owner in range(1, OWNERS):
         if found.held[owner] > 0:
             owners |= 1 << owner - 1
-    blame.together[order, owners] += 1
+    found.holders[first >> order] = owners
+    blame.sets[owners] += 1
     for owner in range(1, OWNERS):
         if found.held[owner] == 0:
             continue
@@ -431,6 +439,12 @@ def add_boot(found: PageOwners, blame: Blame, order: int) -> None:
         sums[ALONE_SQUARED] += alone * alone
         sums[SHARED_SQUARED] += shared * shared
         sums[PAGES_SQUARED] += pages * pages
+    for block in range(blocks):
+        owners = found.holders[block]
+        count = blame.sets[owners]  # of the boot; 0 if an earlier block has told it
+        blame.together[order, owners, 0] += count
+        blame.together[order, owners, 1] += count * count
+        blame.sets[owners] = 0
     boots = blame.boots[order]
     boots[FAILURES] += 1
     boots[BLOCKS] += blocks
