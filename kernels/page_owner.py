@@ -224,7 +224,7 @@ def claim_reserved(boot: Boot, found: PageOwners) -> None:
         found.lane[page] = -1
     page = 0
     while page < end:
-        order = np.int64(boot.fresh_zone.order[page])
+        order = int(boot.fresh_zone.order[page])
         if order < 0:
             page += 1
         else:

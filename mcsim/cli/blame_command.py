@@ -105,7 +105,7 @@ def _order(found: Tally, order: int, level: float) -> list[list[str]]:
     failures, blocks = rows[0]["failures"], rows[0]["blocks"]
     lacking, low, high = found.fewest(order, level)
     words = (
-        f"{failures:,} of them for a block of order {order} ({size_words(order)}), of which the zone has {blocks}. The "
+        f"For order {order} ({size_words(order)}), of which the zone has {blocks} blocks: {failures:,} boots. The "
         f"block that lacked the fewest pages lacked {lacking:.2f}{_bounds(low, high)} in the mean."
     )
     table = [

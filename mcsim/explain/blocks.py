@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections import Counter
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from mcsim.explain.boot import Snapshot
 from mcsim.explain.owners import BEFORE_INIT, OF_A_PROCESS, OWNERS
 
 WIDTH = 72
+NO_BREAK = "\u00a0"
 NAMES = 3  # processes that are named for one owner of one block
 
 
@@ -90,13 +92,20 @@ def summary(blocks: list[Block]) -> str:
     )
 
 
+def wrap_holders(words: str, start: str) -> list[str]:
+    """What `Block.holders` says behind `start`; a name and its number stay on one line."""
+    joined = re.sub(r"(?<=[^,]) (?=\(?\d+\)?)", NO_BREAK, words)
+    lines = textwrap.wrap(joined, WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+    return [line.replace(NO_BREAK, " ") for line in lines]
+
+
 def table(blocks: list[Block], rows: int = 12) -> list[str]:
     """The blocks that lack the fewest pages, whole ones left out."""
     broken = sorted((each for each in blocks if each.missing), key=lambda each: each.missing)
     lines = [f"{'pages of the block':<19}{'lacks':>6}  held by"]
     for block in broken[:rows]:
         start = f"{block.first:>7} .. {block.first + (1 << block.order) - 1:<7} {block.missing:>6}  "
-        lines += textwrap.wrap(block.holders(), WIDTH, initial_indent=start, subsequent_indent=" " * len(start))
+        lines += wrap_holders(block.holders(), start)
     if len(broken) > rows:
         lines.append(f"{len(broken) - rows} more lack {broken[rows].missing} pages and more.")
     return lines

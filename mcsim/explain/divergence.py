@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.page_alloc import MAX_ORDER, MIGRATE_TYPES
-from mcsim.explain.blocks import blocks_of
+from mcsim.explain.blocks import blocks_of, wrap_holders
 from mcsim.explain.boot import Ending, Event, Snapshot, Walk, free_list
 from mcsim.explain.mem_info import MIGRATETYPE_LETTERS
 
@@ -209,9 +209,7 @@ def _block_lines(found: Divergence) -> list[str]:
         lines.append(f"  pages {pair[0].first} .. {last}")
         for name, block in zip(found.names, pair, strict=True):
             start = f"    {name:<{width}} {block.missing:>4}  "
-            lines += textwrap.wrap(
-                block.holders(names=False), WIDTH, initial_indent=start, subsequent_indent=" " * len(start)
-            )
+            lines += wrap_holders(block.holders(names=False), start)
     if not differing:
         lines.append("  none")
     elif len(differing) > ROWS:

@@ -16,6 +16,7 @@ from mcsim.explain.divergence import Divergence, diverge
 from mcsim.explain.mem_info import failure_report
 from mcsim.explain.timeline import Timeline
 from mcsim.model.experiment import Task
+from mcsim.model.units import format_size
 from mcsim.run.kernel import FAILURE_CLASSES
 
 if TYPE_CHECKING:
@@ -81,16 +82,18 @@ class Explanation:
         return "\n".join(line.plain for line in self.parts()) + "\n"
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """Pictures and their names: map, timeline, and the other variant's map at the moment the first of both ends."""
+        """Pictures and their names: map, timeline, and maps of both variants at the moment the first of them ends."""
         order = self.ending.order
         whose = f": {self.ending.event.process} fails" if self.ending.failed else ": login prompt"
         yield "map", page_map.draw(self.memory, order, self.title + whose)
         yield "timeline", timeline.draw(self.timeline, self.ending, self.title)
         if self.divergence is not None:
-            seconds = f"{self.divergence.at_end_event.time_us / 1e6:.3f} s"
+            seconds = f"{self.divergence.at_end_event.time_us / 1e6:.3f} s after /init was started"
+            size = format_size(self.task.ram)
             for name, memory in zip(self.divergence.names, self.divergence.at_end, strict=True):
-                title = f"boot {self.number} of {name} at {self.task.label.rpartition(' ')[2]}, {seconds} after /init"
-                yield f"map-at-first-end-{name}", page_map.draw(memory, order, title)
+                if name == self.task.variant and self.divergence.at_end_event == self.ending.event:
+                    continue  # the map drawn already
+                yield f"map-{name}", page_map.draw(memory, order, f"boot {self.number} of {name} at {size}, {seconds}")
 
     def save(self, folder: Path) -> list[Path]:
         """Write explain.txt and each picture as PNG and SVG; their paths. UserError if that cannot be done."""

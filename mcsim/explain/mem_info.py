@@ -31,6 +31,7 @@ from mcsim.explain.boot import Ending, Snapshot
 KB_PER_PAGE = PAGE_SIZE // 1024
 MIGRATETYPE_LETTERS = "UMEH"  # show_migration_types()
 ENOMEM = 12
+MARKS = {"min": WMARK_MIN, "low": WMARK_LOW, "high": WMARK_HIGH}
 
 # As %pGg prints them: names of whole masks, the longest first, then single bits.
 GFP_MASKS = (
@@ -88,7 +89,7 @@ def check_sums(memory: Snapshot) -> None:
         raise RuntimeError(
             f"free pages: {on_lists} on the lists, {counted} counted, {free} without owner, {in_blocks} in free blocks"
         )
-    marks = [int(memory.scalar[mark]) for mark in (WMARK_MIN, WMARK_LOW, WMARK_HIGH)]
+    marks = [int(memory.scalar[mark]) for mark in MARKS.values()]
     present = int(memory.scalar[ZONE_END_PFN] - memory.scalar[ZONE_START_PFN])
     if not all(low <= high for low, high in pairwise([*marks, present])):
         raise RuntimeError(f"watermarks out of order: {marks}")
@@ -120,10 +121,11 @@ def show_free_areas(memory: Snapshot) -> list[str]:
     boost = int(scalar[WATERMARK_BOOST])
     stacks = int((memory.owner == page_owner.KERNEL_STACK).sum())
     present = scalar[ZONE_END_PFN] - scalar[ZONE_START_PFN]
+    marks = [f"{name}:{kb(scalar[mark] + boost)}" for name, mark in MARKS.items()]
     zone = [
         f"DMA free:{kb(scalar[NR_FREE_PAGES])}",
         f"boost:{kb(boost)}",
-        *(f"{name}:{kb(scalar[mark] + boost)}" for name, mark in zip(("min", "low", "high"), _MARKS, strict=True)),
+        *(marks if scalar[WMARK_HIGH] else []),  # left out while the model has not set them
         f"reserved_highatomic:{int(scalar[NR_RESERVED_HIGHATOMIC]) * KB_PER_PAGE}KB",
         f"present:{kb(present)}",
         f"managed:{kb(scalar[MANAGED_PAGES])}",
@@ -136,9 +138,6 @@ def show_free_areas(memory: Snapshot) -> list[str]:
         "lowmem_reserve[]: 0 0 0",
         free_list_line(memory),
     ]
-
-
-_MARKS = (WMARK_MIN, WMARK_LOW, WMARK_HIGH)
 
 
 def mem_info(memory: Snapshot) -> list[str]:

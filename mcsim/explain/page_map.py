@@ -25,6 +25,7 @@ LARGE = ":"  # letter of pages in free blocks of the needed order or above
 LINE_ORDERS = (6, 8)  # a line of a picture is one block of the needed order, if that is one of these, or between
 IMAGE_COLOURS = (OWNERS[page_owner.PROCESS_IMAGE].colour, "#7DB8E0")  # of neighbours
 FREE_SMALL, FREE_LARGE = "#FFFFFF", "#DDEFD5"
+MOST_WORDS = 96  # letters to the right of a line
 NEAREST = 3  # blocks that the picture points out
 
 
@@ -101,7 +102,7 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
     lines = -(-memory.pages // cells)
     gaps = (lines * cells - 1) // PAGEBLOCK_NR_PAGES  # a space after each pageblock
     height = 2.2 + 0.2 * lines + 0.08 * gaps
-    figure = Figure(figsize=(14.5, height), layout="constrained")
+    figure = Figure(figsize=(16, height), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     axes = figure.subplots()
     blocks = {each.first: each for each in blocks_of(memory, order)}
@@ -112,13 +113,13 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
         row = colours[line * cells : (line + 1) * cells]
         axes.imshow(row[None, :, :], extent=(0, len(row), top + 0.92, top), aspect="auto", interpolation="nearest")
         _frame(axes, len(row), top)
-        axes.text(-1, top + 0.46, str(line * cells), ha="right", va="center", fontsize=7.5, family="monospace")
+        axes.text(-1, top + 0.46, str(line * cells), ha="right", va="center", fontsize=8, family="monospace")
         block = blocks.get(line * cells)
         if block is not None and order >= line_order:
             _say(axes, block, cells + 1.5, top + 0.46, block in nearest)
         _name_images(axes, memory, line * cells, len(row), top)
     bottom = _top(lines - 1, line_order) + 1.0
-    axes.set_xlim(-7, cells * 1.68)
+    axes.set_xlim(-7, cells * 1.66)
     axes.set_ylim(bottom, -0.25)
     axes.axis("off")
     _legend(figure, memory, order)
@@ -177,11 +178,11 @@ def _say(axes: Axes, block: Block, x: float, y: float, nearest: bool) -> None:
     words = block.holders(names=False)
     if block.missing:
         words = f"{block.missing:>3}  {words}"
-    words = words if len(words) <= 92 else words[:90] + " .."
+    words = words if len(words) <= MOST_WORDS else words[: MOST_WORDS - 3] + " .."
     style: dict[str, Any] = {"fontweight": "bold", "color": "#B03A00"} if nearest else {"color": "#333333"}
     if not block.missing:
         style = {"fontweight": "bold", "color": "#00694C"}
-    axes.text(x, y, words, ha="left", va="center", fontsize=7.5, **style)
+    axes.text(x, y, words, ha="left", va="center", fontsize=8.5, **style)
 
 
 def _legend(figure: Figure, memory: Snapshot, order: int) -> None:
@@ -198,7 +199,7 @@ def _legend(figure: Figure, memory: Snapshot, order: int) -> None:
             label = f"{each.name}: {counts[each.number]}"
             handles.append(Patch(facecolor=each.colour, edgecolor="#777777", label=label))
     figure.legend(
-        handles=handles, loc="outside lower left", ncols=6, fontsize=8, frameon=False,
+        handles=handles, loc="outside lower left", ncols=6, fontsize=9, frameon=False,
         title="pages by owner; right of each line: pages that are not free, and whose they are (bold: the fewest)",
-        title_fontsize=8.5, alignment="left",
+        title_fontsize=9.5, alignment="left",
     )  # fmt: skip

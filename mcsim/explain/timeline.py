@@ -76,7 +76,7 @@ def text(timeline: Timeline, ending: Ending) -> list[str]:
         ("blocks", _digits(timeline.in_steps(timeline.blocks, STEPS))),
         ("procs", _digits(timeline.in_steps(timeline.processes, STEPS, highest=True))),
     ]
-    mark = "X fails" if ending.failed else "login"
+    mark = "fails ^" if ending.failed else "login ^"
     ruler = f"0 s{' ' * (STEPS - 3 - len(f'{seconds:.2f} s'))}{seconds:.2f} s"
     notes = [
         f"free: pages, up to {scale}, down to {min(timeline.free_pages)}. order: of the largest free block. "
@@ -116,7 +116,7 @@ def draw(timeline: Timeline, ending: Ending, title: str) -> Figure:
     for panel in panels[2:]:
         panel.set_ylim(bottom=0)
     if (np.array(timeline.blocks) == 0).any():
-        panels[2].legend(fontsize=8, frameon=False, loc="upper right")
+        panels[2].legend(fontsize=8, frameon=False, loc="lower left")
     panels[0].set_ylim(bottom=0)
     end = ending.event.time_us / 1e6
     colour = "#D55E00" if ending.failed else "#009E73"
