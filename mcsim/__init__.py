@@ -6,6 +6,8 @@ In Python::
     result = mcsim.run("mail-2022", boots=200, out="results/mail-2022")
     result.summary()  # a polars data frame: one row per variant and RAM size
     mcsim.compare(result, baseline="maple-naive")  # another: each variant against that one, boot by boot
+    mcsim.explain("mail-2022", variant="maple-naive", ram="33M").save(Path("boot"))  # why one boot failed
+    mcsim.blame("mail-2022", variant="maple-naive", ram="33M")  # whose pages break the blocks
 
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """

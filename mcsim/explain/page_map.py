@@ -25,7 +25,8 @@ LARGE = ":"  # letter of pages in free blocks of the needed order or above
 LINE_ORDERS = (6, 8)  # a line of a picture is one block of the needed order, if that is one of these, or between
 IMAGE_COLOURS = (OWNERS[page_owner.PROCESS_IMAGE].colour, "#7DB8E0")  # of neighbours
 FREE_SMALL, FREE_LARGE = "#FFFFFF", "#DDEFD5"
-MOST_WORDS = 96  # letters to the right of a line
+HEIGHT = 0.92  # of a line; the next one begins at 1
+MOST_WORDS = 88  # letters to the right of a line
 NEAREST = 3  # blocks that the picture points out
 
 
@@ -54,29 +55,30 @@ def key(memory: Snapshot, order: int) -> list[str]:
 def text(memory: Snapshot, order: int, width: int) -> list[Text]:
     """The map for a terminal of `width` columns: lines of 128 pages if they fit, else of 64.
 
-    Runs of pageblock-aligned lines with one owner are folded. Colours are there only where the terminal has them.
+    Three and more lines with the same letter all over are folded into one. Colours are there where the terminal has
+    them.
     """
     from rich.text import Text
 
     cells = WIDE if width >= LABEL + WIDE else NARROW
     all_letters = letters(memory, order)
-    colours = {each.letter: each.colour for each in OWNERS} | {".": FREE_SMALL, LARGE: FREE_LARGE}
+    styles = {each.letter: _style(each.colour) for each in OWNERS} | {".": "", LARGE: _style(FREE_LARGE)}
     rows = [all_letters[first : first + cells] for first in range(0, memory.pages, cells)]
     lines = []
     number = 0
-    for (uniform, _), group in groupby(rows, key=lambda row: (row[0] if len(set(row)) == 1 else "", "")):
+    for uniform, group in groupby(rows, key=lambda row: row[0] if len(set(row)) == 1 else ""):
         members = list(group)
         first = number * cells
         number += len(members)
         if uniform and len(members) > 2:
             line = Text(f"{first:>6} ")
-            line.append(f"{uniform} x {sum(map(len, members))}", _style(colours[uniform]))
+            line.append(f"{uniform} x {sum(map(len, members))}", styles[uniform])
             lines.append(line)
             continue
         for place, row in enumerate(members):
             line = Text(f"{first + place * cells:>6} ")
             for letter, run in groupby(row):
-                line.append("".join(run), _style(colours[letter]))
+                line.append("".join(run), styles[letter])
             lines.append(line)
     return lines
 
@@ -87,7 +89,7 @@ def _style(colour: str) -> str:
 
 def _is_light(colour: str) -> bool:
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
-    return 0.3 * red + 0.59 * green + 0.11 * blue > 130
+    return 0.3 * red + 0.59 * green + 0.11 * blue > 100
 
 
 # -- pictures ---------------------------------------------------------------------------------------------------
@@ -107,17 +109,17 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
     axes = figure.subplots()
     blocks = {each.first: each for each in blocks_of(memory, order)}
     nearest = sorted((each for each in blocks.values() if each.missing), key=lambda each: each.missing)[:NEAREST]
-    colours = _colours(memory, order)
+    _paint(axes, _colours(memory, order), line_order)
+    _separate_free_blocks(axes, memory, line_order)
     for line in range(lines):
         top = _top(line, line_order)
-        row = colours[line * cells : (line + 1) * cells]
-        axes.imshow(row[None, :, :], extent=(0, len(row), top + 0.92, top), aspect="auto", interpolation="nearest")
-        _frame(axes, len(row), top)
+        length = min(cells, memory.pages - line * cells)
+        _frame(axes, length, top)
         axes.text(-1, top + 0.46, str(line * cells), ha="right", va="center", fontsize=8, family="monospace")
         block = blocks.get(line * cells)
         if block is not None and order >= line_order:
             _say(axes, block, cells + 1.5, top + 0.46, block in nearest)
-        _name_images(axes, memory, line * cells, len(row), top)
+        _name_images(axes, memory, line * cells, length, top)
     bottom = _top(lines - 1, line_order) + 1.0
     axes.set_xlim(-7, cells * 1.66)
     axes.set_ylim(bottom, -0.25)
@@ -156,10 +158,38 @@ def _spans(values: NDArray[Any]) -> list[tuple[int, int]]:
     return [(start, int(values[start])) for start in starts]
 
 
+def _paint(axes: Axes, colours: NDArray[Any], line_order: int) -> None:
+    """A rectangle for each run of pages of one colour in a line."""
+    from matplotlib.collections import PolyCollection
+
+    cells = 1 << line_order
+    changes = np.flatnonzero((np.diff(colours, axis=0) != 0).any(axis=1)) + 1
+    starts = sorted({0, *changes.tolist(), *range(0, len(colours), cells)})
+    corners = []
+    for start, end in zip(starts, [*starts[1:], len(colours)], strict=True):
+        left, top = start % cells, _top(start >> line_order, line_order)
+        right, bottom = left + end - start, top + HEIGHT
+        corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
+    axes.add_collection(PolyCollection(corners, facecolors=colours[starts], linewidths=0, antialiaseds=False))
+
+
+def _separate_free_blocks(axes: Axes, memory: Snapshot, line_order: int) -> None:
+    """A thin line where a free block begins behind another page of its line."""
+    from matplotlib.collections import LineCollection
+
+    cells = 1 << line_order
+    segments: list[Any] = []
+    for page in np.flatnonzero(memory.free_order >= 0):
+        if page % cells and page % (1 << int(memory.free_order[page])) == 0:
+            top = _top(int(page) >> line_order, line_order)
+            segments.append([(page % cells, top), (page % cells, top + HEIGHT)])
+    axes.add_collection(LineCollection(segments, colors="#BBBBBB", linewidths=0.6))
+
+
 def _frame(axes: Axes, cells: int, top: float) -> None:
     from matplotlib.patches import Rectangle
 
-    axes.add_patch(Rectangle((0, top), cells, 0.92, fill=False, edgecolor="#999999", linewidth=0.5))
+    axes.add_patch(Rectangle((0, top), cells, HEIGHT, fill=False, edgecolor="#999999", linewidth=0.5))
 
 
 def _name_images(axes: Axes, memory: Snapshot, start: int, cells: int, top: float) -> None:
@@ -200,6 +230,7 @@ def _legend(figure: Figure, memory: Snapshot, order: int) -> None:
             handles.append(Patch(facecolor=each.colour, edgecolor="#777777", label=label))
     figure.legend(
         handles=handles, loc="outside lower left", ncols=6, fontsize=9, frameon=False,
-        title="pages by owner; right of each line: pages that are not free, and whose they are (bold: the fewest)",
+        title="Pages by owner; thin lines part free blocks. Right of each line: pages that are not free, and whose "
+        "they are (bold: the fewest).",
         title_fontsize=9.5, alignment="left",
     )  # fmt: skip
