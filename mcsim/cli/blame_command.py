@@ -151,9 +151,9 @@ def _method(level: float) -> list[str]:
         "pages: in blocks of the order. blocks alone: nobody else holds a page of them, so without this owner's pages "
         "there the request would have been served. shared: others hold pages, too. boots: share of the failing boots "
         "with a block held alone.",
-        f"Means over failing boots. Intervals: Student's t, {percent(level)} each; none where all boots have the same "
-        f"number. '<' and '>' in the last column: none or all; the bound of the exact (Clopper-Pearson) "
-        f"{percent(level)} interval.",
+        f"Means over failing boots. Intervals: Student's t, {percent(level)} each (of all means: --format csv); none "
+        "where all boots have the same number. '<' and '>' in the last column: none or all; the bound of the exact "
+        f"(Clopper-Pearson) {percent(level)} interval.",
         "Slabs, bulk pages and other kernel pages: taken since /init was started. How pages are told apart: "
         "docs/explain.md.",
     ]
