@@ -10,6 +10,7 @@
 #   make fidelity         docs/fidelity.md    (VECTORS="..." RECORDINGS="..." for more than is in tests/data)
 #   make validation       docs/validation.md and results/predictions/N.csv
 #   make results          docs/results/
+#   make explain          docs/explain.md
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
 #
 #   make lock    choose the newest versions and write requirements.lock
@@ -19,7 +20,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds test-plain lint format readme fidelity validation results sameness wheel lock clean
+.PHONY: run test test-bounds test-plain lint format readme fidelity validation results explain sameness wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -66,6 +67,9 @@ results: .venv/.installed
 	$(BIN)/python -m docs.results.mail_2022
 	$(BIN)/python -m docs.results.timing
 	$(BIN)/python -m docs.results.sensitivity
+
+explain: .venv/.installed
+	$(BIN)/python -m docs.update_explain
 
 sameness: .venv/.installed
 	$(BIN)/python -m docs.update_sameness

@@ -6,14 +6,17 @@ In Python::
     result = mcsim.run("mail-2022", boots=200, out="results/mail-2022")
     result.summary()  # a polars data frame: one row per variant and RAM size
     mcsim.compare(result, baseline="maple-naive")  # another: each variant against that one, boot by boot
+    mcsim.explain("mail-2022", variant="maple-naive", ram="33M").save(Path("boot"))  # why one boot failed
+    mcsim.blame("mail-2022", variant="maple-naive", ram="33M")  # whose pages break the blocks
 
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
-# The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
+# The packages are loaded first, so that the names `mcsim.run`, `mcsim.explain` stay the functions imported after them.
+from mcsim import explain as _explain_package  # noqa: F401
 from mcsim import run as _run_package  # noqa: F401
-from mcsim.api import compare, load, merge, min_ram, run, sensitivity
+from mcsim.api import blame, compare, explain, load, merge, min_ram, run, sensitivity
 from mcsim.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "compare", "load", "merge", "min_ram", "run", "sensitivity"]
+__all__ = ["UserError", "__version__", "blame", "compare", "explain", "load", "merge", "min_ram", "run", "sensitivity"]

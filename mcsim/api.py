@@ -11,6 +11,7 @@ from mcsim.errors import UserError
 if TYPE_CHECKING:
     import polars as pl
 
+    from mcsim.explain.explanation import Explanation
     from mcsim.model.experiment import Experiment
     from mcsim.result import Result
     from mcsim.run.crew import Backend
@@ -198,6 +199,61 @@ def sensitivity(
         workers=workers,
         progress=progress,
     )
+
+
+def explain(
+    experiment: str | Path | Experiment,
+    *,
+    variant: str | None,
+    ram: str | None,
+    boot: int | None = None,
+    compare: str | None = None,
+    seed: int | None = None,
+    progress: Progress | None = None,
+) -> Explanation:
+    """One boot: the kernel's report, timeline, map of memory, and where variant `compare` takes another course.
+
+    `boot` defaults to the first that fails. `page()` of what is returned is all of it as text, `save(folder)` writes
+    text and pictures. UserError for any bad input.
+    """
+    from mcsim.explain import explanation, selection
+    from mcsim.run.compiling import compiling
+    from mcsim.run.progress import Silent
+
+    loaded = _loaded(experiment, seed)
+    task = selection.one_task(loaded, variant, ram)
+    other = None if compare is None else selection.other_task(loaded, compare, task)
+    with compiling("explain", Silent() if progress is None else progress):
+        number = selection.first_failing(task, loaded.workload) if boot is None else boot
+        return explanation.explain(task, loaded.workload, number, other)
+
+
+def blame(
+    experiment: str | Path | Experiment,
+    *,
+    variant: str | None,
+    ram: str | None,
+    boots: int | None = None,
+    level: float = 0.95,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> pl.DataFrame:
+    """Whose pages keep blocks from being whole in the failing ones among the first `boots` boots: a data frame.
+
+    `mcsim.explain.blame.of_boots` explains the columns. UserError for any bad input.
+    """
+    from mcsim.explain.blame import tally
+    from mcsim.explain.selection import boot_count, one_task
+    from mcsim.run.engine import workers_or_all
+    from mcsim.stats.intervals import check_level
+
+    loaded = _loaded(experiment, seed)
+    wanted = boot_count(loaded, boots)
+    check_level(level)
+    task = one_task(loaded, variant, ram)
+    threads = workers_or_all(workers)
+    return tally(task, loaded.workload, range(wanted), workers=threads, progress=progress).owners(level)
 
 
 def _loaded(experiment: str | Path | Experiment, seed: int | None) -> Experiment:

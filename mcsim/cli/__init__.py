@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 import click
 
+from mcsim.cli.blame_command import blame
 from mcsim.cli.compare_command import compare
 from mcsim.cli.conform_command import conform
+from mcsim.cli.explain_command import explain
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
 from mcsim.cli.merge_command import merge
@@ -40,6 +42,8 @@ def cli() -> None:
       mcsim run mail-2022                    all of its boots; the same command again continues
       mcsim report results/mail-2022         table and plots of what is there
       mcsim compare RESULT --baseline V      which variants differ from V, which are equivalent
+      mcsim explain EXP --variant V --ram R  why one boot failed: report, map, timeline
+      mcsim blame EXP --variant V --ram R    whose pages break the blocks, over many boots
       mcsim plan --p1 0.3 --p2 0.2 --paired  how many boots that takes
       mcsim min-ram EXP --variant V --p .001 which RAM sizes have P(OOM) <= 0.001
       mcsim sensitivity EXP --variant V ...  what moves P(OOM) most
@@ -56,6 +60,8 @@ def cli() -> None:
 cli.add_command(run)
 cli.add_command(report)
 cli.add_command(compare)
+cli.add_command(explain)
+cli.add_command(blame)
 cli.add_command(plan)
 cli.add_command(min_ram)
 cli.add_command(sensitivity)

@@ -1,0 +1,147 @@
+"""Everything about one boot, put together: in words, for a terminal, and as files."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mcsim.errors import UserError
+from mcsim.explain import divergence, page_map, timeline
+from mcsim.explain.blocks import Block, blocks_of, size_words, summary, table
+from mcsim.explain.boot import Ending, Snapshot, Walk
+from mcsim.explain.divergence import Divergence, diverge
+from mcsim.explain.mem_info import failure_report
+from mcsim.explain.timeline import Timeline
+from mcsim.model.experiment import Task
+from mcsim.model.units import format_size
+from mcsim.run.kernel import FAILURE_CLASSES
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.text import Text
+
+WIDTH = 72
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """One boot of a task, as far as it got; `divergence` only where another variant was asked for."""
+
+    task: Task
+    number: int
+    ending: Ending
+    memory: Snapshot
+    timeline: Timeline
+    blocks: list[Block] = field(repr=False)
+    divergence: Divergence | None = None
+
+    @property
+    def title(self) -> str:
+        """`boot 17 of maple-naive at 32M`."""
+        return f"boot {self.number} of {self.task.label}"
+
+    def sentence(self) -> str:
+        """What became of it."""
+        seconds = f"{self.ending.event.time_us / 1e6:.3f} s after /init was started"
+        if not self.ending.failed:
+            return f"{self.title} reached the login prompt {seconds}. Memory at the prompt:"
+        what = FAILURE_CLASSES[self.ending.failed_class]
+        return (
+            f"{self.title} failed {seconds}: {what} of order {self.ending.order} ({size_words(self.ending.order)}) for "
+            f"{self.ending.event.process}. Memory at that moment:"
+        )
+
+    def parts(self, width: int = WIDTH) -> Iterator[Text]:
+        """All of it as lines for a terminal of so many columns; only the kernel's own lines may be longer."""
+        from rich.text import Text
+
+        def heading(words: str) -> list[Text]:
+            return [Text(), Text(words, "bold"), Text()]
+
+        order = self.ending.order
+        yield from map(Text, _wrap(self.sentence()))
+        yield Text()
+        yield from map(Text, failure_report(self.ending, self.memory))
+        yield from heading("What keeps blocks from being whole")
+        yield from map(Text, [*_wrap(summary(self.blocks)), "", *table(self.blocks)])
+        yield from heading("Timeline")
+        yield from map(Text, _wrap_long(timeline.text(self.timeline, self.ending)))
+        yield from heading("Memory, one letter a page")
+        yield from page_map.text(self.memory, order, width)
+        yield Text()
+        yield from map(Text, page_map.key(self.memory, order))
+        if self.divergence is not None:
+            yield from heading(f"The same boot under {self.divergence.names[1]}")
+            yield from map(Text, divergence.text(self.divergence))
+
+    def page(self) -> str:
+        """The same as plain text."""
+        return "\n".join(line.plain for line in self.parts()) + "\n"
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """Pictures and their names: map, timeline, and maps of both variants at the moment the first of them ends."""
+        order = self.ending.order
+        whose = f": {self.ending.event.process} fails" if self.ending.failed else ": login prompt"
+        yield "map", page_map.draw(self.memory, order, self.title + whose)
+        yield "timeline", timeline.draw(self.timeline, self.ending, self.title)
+        if self.divergence is not None:
+            seconds = f"{self.divergence.at_end_event.time_us / 1e6:.3f} s after /init was started"
+            size = format_size(self.task.ram)
+            for name, memory in zip(self.divergence.names, self.divergence.at_end, strict=True):
+                if name == self.task.variant and self.divergence.at_end_event == self.ending.event:
+                    continue  # the map drawn already
+                yield f"map-{name}", page_map.draw(memory, order, f"boot {self.number} of {name} at {size}, {seconds}")
+
+    def save(self, folder: Path) -> list[Path]:
+        """Write explain.txt and each picture as PNG and SVG; their paths. UserError if that cannot be done."""
+        paths = [folder / "explain.txt"]
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            paths[0].write_text(self.page(), encoding="utf-8")
+            for name, figure in self.figures():
+                paths += _save(figure, folder / name)
+        except OSError as error:
+            raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
+        return paths
+
+
+def explain(task: Task, source: str, number: int, other: Task | None = None) -> Explanation:
+    """Simulate boot `number` of a task, look at it, and compare it with the same boot of another variant.
+
+    `source` is what `mcsim.run.kernel.load_workload` takes.
+    """
+    walk = Walk(task, source, number)
+    # Which order is needed is known when the boot has ended: so it is placed twice.
+    walk.finish()
+    ending = walk.ending()
+    again = Walk(task, source, number)
+    noted = Timeline(ending.order)
+    noted.note(again)
+    while not again.ended:
+        again.step()
+        noted.note(again)
+    memory = walk.snapshot()
+    parted = None if other is None else diverge(Walk(task, source, number), Walk(other, source, number))
+    return Explanation(task, number, ending, memory, noted, blocks_of(memory, ending.order), parted)
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH)
+
+
+def _wrap_long(lines: list[str]) -> list[str]:
+    return [part for line in lines for part in (_wrap(line) if len(line) > WIDTH else [line])]
+
+
+def _save(figure: Figure, stem: Path) -> list[Path]:
+    """PNG and SVG; equal figures give equal SVG text."""
+    import matplotlib
+
+    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
+    figure.savefig(png, dpi=110)
+    with matplotlib.rc_context({"svg.hashsalt": "mcsim"}):
+        figure.savefig(svg, metadata={"Date": None})
+    return [png, svg]
