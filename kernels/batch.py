@@ -124,13 +124,37 @@ def write_outcome(
 
 
 @kernel
-def draw_recordings(program: Program, sched: Sched, seed: Any, first: int, outcomes: Any) -> None:
-    """Draw the recordings whose user phase and pre-init phase the boots from `first` on run, into their records."""
+def draw_recording(program: Program, sched: Sched, seed: Any, number: int, outcome: Any) -> None:
+    """Draw the recordings whose user phase and pre-init phase boot `number` runs, into its record."""
     recordings = program.recording.shape[0]
     phases = program.pre_init_range.shape[0]
+    outcome["recording"] = random_below(seed, number, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
+    outcome["pre_init"] = random_below(seed, number, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
+
+
+@kernel
+def draw_recordings(program: Program, sched: Sched, seed: Any, first: int, outcomes: Any) -> None:
+    """`draw_recording` for each record, of boots from `first` on."""
     for i in range(outcomes.shape[0]):
-        outcomes[i]["recording"] = random_below(seed, first + i, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
-        outcomes[i]["pre_init"] = random_below(seed, first + i, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
+        draw_recording(program, sched, seed, first + i, outcomes[i])
+
+
+@kernel
+def simulate_boot(
+    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, outcome: Any
+) -> bool:
+    """Simulate boot `number` alone and write its record (one element, OUTCOME). False if it is stuck."""
+    draw_recording(program, sched, seed, number, outcome)
+    recording = np.int64(outcome["recording"])
+    result = FAILED
+    if begin_boot(boot, program, policy, np.int64(outcome["pre_init"])):
+        result = run_and_place(program, timing, policy, sched, boot, seed, number, recording)
+    else:
+        reset_sched(program, timing, sched, seed, number, recording)
+    if result == STUCK:
+        return False
+    write_outcome(program, sched, boot, number, recording, result == FAILED, outcome)
+    return True
 
 
 @kernel

@@ -40,6 +40,7 @@ from kernels.page_alloc import (
     free_pages_exact,
     kswapd,
     make_zone,
+    setup_per_zone_wmarks,
 )
 from kernels.policy import MMAP_PREALLOC_MAILED, Policy
 from kernels.program import (
@@ -268,6 +269,7 @@ def run_pre_init(boot: Boot, program: Program, phase: int) -> bool:
                     return fail(boot, FAILED_OTHER_PAGE, 0, -1)
         elif kind == PRE_WATERMARKS:
             calculate_min_free_kbytes(zone)
+            setup_per_zone_wmarks(zone)
         elif kind == PRE_TASKS:
             start_tasks(boot, a)
         work_off_boost(zone)

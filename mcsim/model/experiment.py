@@ -20,7 +20,7 @@ from mcsim.model.settings import Setting, apply
 from mcsim.model.units import DURATION_SYNTAX, SIZES_SYNTAX, format_size, parse_duration, parse_sizes
 from mcsim.model.variants import Policies, Variant
 
-MODEL_VERSION = 2  # rises when the same description would give other outcomes
+MODEL_VERSION = 3  # rises when the same description would give other outcomes
 RNG_VERSION = "philox4x32-10/1"  # the generator and the layout of its counters
 MAX_SIGMA = 2.0  # the largest factor then still fits the fixed-point numbers of the kernels
 MAX_MEDIAN = 10.0
