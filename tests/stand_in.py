@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcsim.explain import blame
 from mcsim.run import compiling, kernel
 
 if TYPE_CHECKING:
@@ -43,8 +44,19 @@ def use_stand_in(monkeypatch: "pytest.MonkeyPatch", folder: Path) -> None:
     """Run everything on the stand-in, in `folder`."""
     monkeypatch.setattr(kernel, "simulate", simulate)
     monkeypatch.setattr(kernel, "load_workload", load_workload)
+    monkeypatch.setattr(blame, "of_boots", of_boots)
     monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(folder)
+
+
+def of_boots(task: Any, source: str, boot_numbers: Any, *, level: float) -> Any:
+    """Two owners: page cache, in every boot alike, and kernel stacks."""
+    import polars as pl
+
+    common = {"variant": task.variant, "order": 7, "failures": len(boot_numbers), "blocks": 32}
+    cache = {"owner": "page cache", "alone": 2.0, "alone_low": None, "alone_high": None}
+    stacks = {"owner": "kernel stacks", "alone": 0.25, "alone_low": 0.125, "alone_high": 0.375}
+    return pl.DataFrame([{**common, **each} for each in (cache, stacks)])
 
 
 def chance(text: str) -> float:

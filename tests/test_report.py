@@ -28,7 +28,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
         folder = tmp_path_factory.mktemp("report")
         stand_in.use_stand_in(monkeypatch, folder)
         made = mcsim.run("mail-2022", boots=40, workers=1, out=folder / "mail-2022")
-    write.write(made)
+        write.write(made)
     return made
 
 
@@ -113,7 +113,7 @@ class TestFiles:
         assert table.columns == result.summary().columns
         assert table["failures"].to_list() == result.summary()["failures"].to_list()
 
-    def test_the_same_boots_give_the_same_bytes(self, result: Result) -> None:
+    def test_the_same_boots_give_the_same_bytes(self, stand_in_kernel: None, result: Result) -> None:
         before = {path.name: path.read_bytes() for path in result.path.iterdir() if path.is_file()}
         write.write(mcsim.load(result.path))
         assert before == {path.name: path.read_bytes() for path in result.path.iterdir() if path.is_file()}

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcsim.errors import UserError
+from mcsim.model.units import format_size
 from mcsim.report import figures, mail, text
 from mcsim.report.comparison import p_relation, p_words, rate
 from mcsim.report.verdict import how_sure, listed, points, verdict
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PANELS_FROM = 4  # so many lines in one picture, and each gets a panel of its own, too
 CHANGED_BY = "# changed by "  # a setting of the command line, noted in the file by `mcsim.model.experiment.parse`
+BOOTS_BLAMED = 1000  # failing boots that are looked at again, of each variant
 PAGEBLOCK_MB = 8  # of the board: 1,024 pages of 8 KB
 
 
@@ -396,6 +398,81 @@ def failures_section(view: View) -> Section:
     return Section("failures", "Failure classes", [Lines([words]), Table(caption, columns, rows)])
 
 
+def blame_section(view: View) -> Section | None:
+    """Whose pages keep blocks from being whole when boots fail, at the size where variants differ most."""
+    from mcsim.explain.blame import of_boots
+    from mcsim.run.kernel import kernel_hash
+
+    result = view.result
+    if not view.summary["failures"].sum():
+        return None
+    if result.manifest["kernels"] != kernel_hash():
+        words = (
+            "These boots were simulated by other kernels than those of this mcsim, so they cannot be looked at again."
+        )
+        return Section("blame", "Who pins the blocks", [Lines([words])])
+    size = _size_to_blame(view)
+    found: dict[str, pl.DataFrame] = {}
+    for task in result.tasks:
+        group = next((group for group in view.groups if group[0] == task.variant), None)
+        if group is None or format_size(task.ram) != size:
+            continue
+        outcomes = result.outcomes_of(task)
+        failing = outcomes["boot"].filter(outcomes["failed"] != 0).to_list() if outcomes.height else []
+        if failing:
+            frame = of_boots(task, result.experiment.workload, failing[:BOOTS_BLAMED], level=view.level)
+            name = view.baseline if view.baseline in group else group[0]
+            found[name] = frame.filter(frame["order"] == frame["order"].max())
+    return Section("blame", "Who pins the blocks", [_blame_words(size), _blame_table(found, size, view.level)])
+
+
+def _size_to_blame(view: View) -> str:
+    """Where the largest difference is; without any, where most boots fail."""
+    rows = [row for row in view.comparison.iter_rows(named=True) if row["ram"] != POOLED and row["difference"]]
+    if rows:
+        return str(max(rows, key=lambda row: abs(row["difference"]))["ram"])
+    return str(view.summary.sort("failures")["ram"][-1])
+
+
+def _blame_words(size: str) -> Lines:
+    return Lines(
+        [
+            f"At {size}, at the moment of the failing request: a block is whole if all its pages are free. An owner "
+            "pins a block alone if nobody else holds a page of it; without these pages there the request could have "
+            "been served.",
+            "One failing boot in pictures: mcsim explain; all owners and sets of owners: mcsim blame.",
+        ]
+    )
+
+
+def _blame_table(found: dict[str, pl.DataFrame], size: str, level: float) -> Table:
+    columns = ["owner"]
+    cells: dict[str, list[Cell]] = {}
+    for frame in found.values():
+        for owner in frame["owner"]:
+            cells.setdefault(owner, [Cell(owner)])
+    samples = []
+    for name, frame in found.items():
+        columns += [f"{name}: blocks alone", "interval"]
+        rows = {row["owner"]: row for row in frame.iter_rows(named=True)}
+        samples.append(f"{frame['failures'][0]:,} of {name}, order {frame['order'][0]}, {frame['blocks'][0]} blocks")
+        for owner, line in cells.items():
+            row = rows.get(owner)
+            if row is None:
+                line += [Cell("-"), Cell("-")]
+            else:
+                low = row["alone_low"]
+                between = "-" if low is None else f"{low:.2f} to {row['alone_high']:.2f}"
+                line += [Cell(f"{row['alone']:.2f}", row["alone"]), Cell(between, low)]
+    lines = sorted(cells.values(), key=lambda line: -max(float(cell.key or 0.0) for cell in line[1::2]))
+    caption = (
+        f"Blocks that an owner pins alone at {size}: mean per failing boot, and its {text.percent(level)} interval "
+        f"(Student's t). Failing boots, the first of each: {'; '.join(samples)}. Of variants that fail alike "
+        "one is shown."
+    )
+    return Table(caption, columns, lines)
+
+
 def mail_section(view: View) -> Section | None:
     """The mail's figures beside ours."""
     if not mail.belongs_beside(view.result.experiment):
@@ -561,6 +638,7 @@ SECTIONS: Sequence[Callable[[View], Section | None]] = (
     differences_section,
     more_ram_section,
     failures_section,
+    blame_section,
     mail_section,
     real_boots_section,
     trust_section,
