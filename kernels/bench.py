@@ -8,8 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.compile import kernel
+from kernels.gfp import GFP_KERNEL
+from kernels.maple_tree import (
+    END,
+    HEAD,
+    HEIGHT,
+    MAPLE_LEAF_64,
+    PIVOT,
+    ROOT,
+    SLOT,
+    TYPE,
+    Maple,
+    mas_preallocate,
+    mas_set_range,
+    mas_store_gfp,
+    mas_store_prealloc,
+    mtree_load,
+)
 from kernels.page_alloc import Zone, alloc_pages, alloc_pages_exact, free_pages, free_pages_exact
 from kernels.policy import EXACT_TAIL_HEAD
+from kernels.slub import MAPLE_NODE, OBJECTS, Slub
+
+TREE = 0  # the only tree, and the only state that works on it
+MAS = 0
 
 
 @kernel
@@ -78,4 +99,76 @@ def buddy_exact(zone: Zone, gfp: int, pages: NDArray[np.int32], repeats: int) ->
             checksum = checksum * 31 + pfn
             if pfn >= 0:
                 free_pages_exact(zone, pfn, wanted)
+    return checksum
+
+
+@kernel
+def maple_store(
+    maple: Maple,
+    slub: Slub,
+    zone: Zone,
+    preallocate: int,
+    picks: NDArray[np.int32],
+    repeats: int,
+    stride: int,
+    length: int,
+    present: NDArray[np.uint8],
+) -> int:
+    """For each pick the range of that number is stored if it is not there, else a NULL over it.
+
+    Range i is `length` long and begins at (i + 1) * `stride`. `present`: uint8[ranges], 1 for those that are there,
+    kept up to date. `preallocate` 1: mas_preallocate() and mas_store_prealloc(), 0: mas_store_gfp().
+    """
+    checksum = 0
+    for _ in range(repeats):
+        for i in range(picks.shape[0]):
+            number = np.int64(picks[i])
+            first = (number + 1) * stride
+            entry = np.int64(0)
+            present[number] ^= 1
+            if present[number]:
+                entry = number + 1
+            mas_set_range(maple, MAS, first, first + length - 1)
+            if preallocate:
+                mas_preallocate(maple, slub, zone, MAS, GFP_KERNEL)
+                mas_store_prealloc(maple, slub, zone, MAS, entry)
+            else:
+                mas_store_gfp(maple, slub, zone, MAS, entry, GFP_KERNEL)
+            held = np.int64(slub.scalar[MAPLE_NODE, OBJECTS])
+            checksum = checksum * 31 + (maple.tree[TREE, ROOT] + (maple.tree[TREE, HEIGHT] << 32) + held)
+    return checksum
+
+
+@kernel
+def maple_load(maple: Maple, picks: NDArray[np.int32], repeats: int, stride: int) -> int:
+    """The entry at the first index of each picked range, as `maple_store` numbers them."""
+    checksum = 0
+    for _ in range(repeats):
+        for i in range(picks.shape[0]):
+            checksum = checksum * 31 + mtree_load(maple, TREE, (np.int64(picks[i]) + 1) * stride)
+    return checksum
+
+
+@kernel
+def maple_checksum(maple: Maple, stack: NDArray[np.int64]) -> int:
+    """Of the tree as it is: number and type of every node, pivots and slots, from the root down.
+
+    `stack`: int64[nodes], scratch.
+    """
+    checksum = np.int64(maple.tree[TREE, HEIGHT])
+    count = 0
+    if checksum > 0:
+        stack[0] = maple.tree[TREE, ROOT]
+        count = 1
+    while count > 0:
+        count -= 1
+        node = np.int64(stack[count])
+        kind = np.int64(maple.node[node, HEAD, TYPE])
+        checksum = (checksum * 31 + node) * 31 + kind
+        for offset in range(maple.node[node, HEAD, END] + 1):
+            slot = np.int64(maple.node[node, SLOT, offset])
+            checksum = (checksum * 31 + maple.node[node, PIVOT, offset]) * 31 + slot
+            if kind != MAPLE_LEAF_64:
+                stack[count] = slot
+                count += 1
     return checksum
