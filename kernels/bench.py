@@ -65,12 +65,12 @@ def buddy_mixed(
         count = 0
         frees = 0
         for i in range(orders.shape[0]):
-            order = np.int64(orders[i])
+            order = int(orders[i])
             while used + (1 << order) > limit:
-                row = (np.int64(picks[frees]) * count) >> 31
+                row = (int(picks[frees]) * count) >> 31
                 frees += 1
-                freed = np.int64(blocks[row, 1])
-                free_pages(zone, np.int64(blocks[row, 0]), freed)
+                freed = int(blocks[row, 1])
+                free_pages(zone, int(blocks[row, 0]), freed)
                 used -= 1 << freed
                 count -= 1
                 blocks[row, 0] = blocks[count, 0]
@@ -84,7 +84,7 @@ def buddy_mixed(
                 count += 1
         while count > 0:
             count -= 1
-            free_pages(zone, np.int64(blocks[count, 0]), np.int64(blocks[count, 1]))
+            free_pages(zone, int(blocks[count, 0]), int(blocks[count, 1]))
     return checksum
 
 
@@ -94,7 +94,7 @@ def buddy_exact(zone: Zone, gfp: int, pages: NDArray[np.int32], repeats: int) ->
     checksum = 0
     for _ in range(repeats):
         for i in range(pages.shape[0]):
-            wanted = np.int64(pages[i])
+            wanted = int(pages[i])
             pfn = alloc_pages_exact(zone, EXACT_TAIL_HEAD, wanted, gfp)
             checksum = checksum * 31 + pfn
             if pfn >= 0:
@@ -122,9 +122,9 @@ def maple_store(
     checksum = 0
     for _ in range(repeats):
         for i in range(picks.shape[0]):
-            number = np.int64(picks[i])
+            number = int(picks[i])
             first = (number + 1) * stride
-            entry = np.int64(0)
+            entry = int(0)
             present[number] ^= 1
             if present[number]:
                 entry = number + 1
@@ -134,7 +134,7 @@ def maple_store(
                 mas_store_prealloc(maple, slub, zone, MAS, entry)
             else:
                 mas_store_gfp(maple, slub, zone, MAS, entry, GFP_KERNEL)
-            held = np.int64(slub.scalar[MAPLE_NODE, OBJECTS])
+            held = int(slub.scalar[MAPLE_NODE, OBJECTS])
             checksum = checksum * 31 + (maple.tree[TREE, ROOT] + (maple.tree[TREE, HEIGHT] << 32) + held)
     return checksum
 
@@ -145,7 +145,7 @@ def maple_load(maple: Maple, picks: NDArray[np.int32], repeats: int, stride: int
     checksum = 0
     for _ in range(repeats):
         for i in range(picks.shape[0]):
-            checksum = checksum * 31 + mtree_load(maple, TREE, (np.int64(picks[i]) + 1) * stride)
+            checksum = checksum * 31 + mtree_load(maple, TREE, (int(picks[i]) + 1) * stride)
     return checksum
 
 
@@ -155,18 +155,18 @@ def maple_checksum(maple: Maple, stack: NDArray[np.int64]) -> int:
 
     `stack`: int64[nodes], scratch.
     """
-    checksum = np.int64(maple.tree[TREE, HEIGHT])
+    checksum = int(maple.tree[TREE, HEIGHT])
     count = 0
     if checksum > 0:
         stack[0] = maple.tree[TREE, ROOT]
         count = 1
     while count > 0:
         count -= 1
-        node = np.int64(stack[count])
-        kind = np.int64(maple.node[node, HEAD, TYPE])
+        node = int(stack[count])
+        kind = int(maple.node[node, HEAD, TYPE])
         checksum = (checksum * 31 + node) * 31 + kind
         for offset in range(maple.node[node, HEAD, END] + 1):
-            slot = np.int64(maple.node[node, SLOT, offset])
+            slot = int(maple.node[node, SLOT, offset])
             checksum = (checksum * 31 + maple.node[node, PIVOT, offset]) * 31 + slot
             if kind != MAPLE_LEAF_64:
                 stack[count] = slot

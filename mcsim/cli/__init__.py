@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from mcsim.cli.bench_command import bench
 from mcsim.cli.compare_command import compare
 from mcsim.cli.conform_command import conform
 from mcsim.cli.import_command import import_command
@@ -50,6 +51,7 @@ def cli() -> None:
       mcsim list                             experiments, variants and workloads that come along
       mcsim conform golden/*.jsonl.gz        our allocators against vectors of the real kernel code
       mcsim replay boots/*.npz               our allocators against recordings of real boots
+      mcsim bench                            how fast they are, beside the same in C
     """
 
 
@@ -69,6 +71,7 @@ cli.add_command(import_command)
 cli.add_command(conform)
 cli.add_command(replay)
 cli.add_command(selftest)
+cli.add_command(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
