@@ -124,7 +124,7 @@ def maple_store(
         for i in range(picks.shape[0]):
             number = int(picks[i])
             first = (number + 1) * stride
-            entry = int(0)
+            entry = 0
             present[number] ^= 1
             if present[number]:
                 entry = number + 1

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from mcsim.bench.figure import BYTES, SECONDS, Figure, Settings, in_turn, timed
+from mcsim.bench.startup import output_of
 
 EXPERIMENT = "mail-2022"
 VARIANTS = ("maple-naive", "tail-free", "linux-6.1.y")
@@ -93,8 +93,7 @@ def memory(name: str, settings: Settings) -> Figure:
     code = f"from mcsim.bench.boots import print_peaks; print_peaks({boots})"
     rounds = []
     for _ in range(1 if settings.quick else 3):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        peaks = json.loads(done.stdout)
+        peaks = json.loads(output_of([sys.executable, "-c", code]))
         rounds.append((float(peaks[-1]), float(peaks[0])))
     ours, other = zip(*rounds, strict=True)
     return Figure(name, BYTES, ours, other, "1st chunk")

@@ -19,12 +19,16 @@ WAITING = "start-up"
 
 @dataclass(frozen=True)
 class Job:
-    """One benchmark: the heading it stands under, and what measures it; `twinned` if a C twin belongs to it."""
+    """One benchmark: the heading it stands under, and what measures it.
+
+    `twinned`: a C twin belongs to it. `slow`: it takes a minute, however short the measurement.
+    """
 
     name: str
     heading: str
     measure: Callable[[Settings, Twins | None], Figure]
     twinned: bool = False
+    slow: bool = False
 
 
 def jobs() -> list[Job]:
@@ -54,7 +58,7 @@ def jobs() -> list[Job]:
         _alone("more-boots", GROWTH, boots.more_boots),
         _alone("start-cli", WAITING, startup.command_line),
         _alone("start-warm", WAITING, startup.warm),
-        _alone("start-cold", WAITING, startup.cold),
+        Job("start-cold", WAITING, lambda settings, _: startup.cold("start-cold", settings), slow=True),
     ]
 
 
@@ -66,8 +70,11 @@ def _alone(name: str, heading: str, measure: Callable[..., Figure], *options: st
     return Job(name, heading, lambda settings, _: measure(name, settings, *options))
 
 
-def select(names: Sequence[str], everything: Sequence[Job]) -> list[Job]:
-    """The jobs whose names begin with one of `names` (all where none is given). UserError for one that none has."""
+def select(names: Sequence[str], everything: Sequence[Job], quick: bool) -> list[Job]:
+    """The jobs whose names begin with one of `names`; where none is given all, without the slow ones if `quick`.
+
+    UserError for a name that no job has.
+    """
     for name in names:
         known = [job.name for job in everything]
         if not name or not any(each.startswith(name) for each in known):
@@ -76,4 +83,6 @@ def select(names: Sequence[str], everything: Sequence[Job]) -> list[Job]:
                 key="--only",
                 valid=" ".join(known),
             )
-    return [job for job in everything if not names or job.name.startswith(tuple(names))]
+    if names:
+        return [job for job in everything if job.name.startswith(tuple(names))]
+    return [job for job in everything if not (quick and job.slow)]

@@ -17,11 +17,8 @@ def check(path: Path) -> None:
         import pyperf  # noqa: F401
     except ImportError:
         raise UserError("needs pyperf", key="--json", valid="pip install pyperf") from None
-    try:
-        with path.open("a"):
-            pass
-    except OSError as error:
-        raise UserError(f"cannot be written: {error}", file=path, key="--json") from None
+    if path.is_dir() or not path.parent.is_dir():
+        raise UserError("cannot be written", file=path, key="--json", valid="a file in a folder that exists")
 
 
 def write(path: Path, figures: Sequence[Figure], notes: dict[str, str]) -> None:
@@ -38,7 +35,10 @@ def write(path: Path, figures: Sequence[Figure], notes: dict[str, str]) -> None:
         found.append(benchmark(figure.name, figure.values, notes_of))
         if figure.other:
             found.append(benchmark(f"{figure.name}, {figure.other_name}", figure.other, {**notes, "unit": unit}))
-    pyperf.BenchmarkSuite(found).dump(str(path), replace=True)
+    try:
+        pyperf.BenchmarkSuite(found).dump(str(path), replace=True)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error}", file=path, key="--json") from None
 
 
 def judged(figure: Figure) -> dict[str, Any]:

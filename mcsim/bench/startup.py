@@ -10,9 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from mcsim.bench.figure import SECONDS, Figure, Settings
+from mcsim.errors import UserError
 
 COMMAND = (sys.executable, "-m", "mcsim")
 VARIANT, RAM = "maple-naive", "32M"
@@ -28,10 +30,18 @@ def command_line(name: str, settings: Settings) -> Figure:
 
 
 def seconds_of(*arguments: str) -> float:
-    """Of a whole command. Raises CalledProcessError if it fails."""
+    """Of a whole command."""
     start = time.monotonic()
-    subprocess.run([*COMMAND, *arguments], capture_output=True, check=True)
+    output_of([*COMMAND, *arguments])
     return time.monotonic() - start
+
+
+def output_of(command: Sequence[str]) -> str:
+    """What a command prints. Raises UserError if it fails."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"`{' '.join(command)}` fails:\n{done.stderr.strip()}")
+    return done.stdout
 
 
 def warm(name: str, settings: Settings) -> Figure:
@@ -51,7 +61,7 @@ def cold(name: str, settings: Settings) -> Figure:
 def first_figure(out: Path, cache: Path | None) -> float:
     """Seconds until `mcsim run` prints the line of its cell; `cache` is where compiled kernels are kept, if given.
 
-    Raises RuntimeError if it prints none.
+    Raises UserError if it prints none.
     """
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if cache is not None:
@@ -59,14 +69,14 @@ def first_figure(out: Path, cache: Path | None) -> float:
         environment.pop("NUMBA_CACHE_DIR", None)
     command = [*COMMAND, *RUN, "--out", str(out)]
     start = time.monotonic()
+    said, seconds = "", None
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
     ) as process:
         assert process.stdout is not None
-        seconds = None
-        for line in process.stdout:
-            if seconds is None and line.startswith(VARIANT):
+        for said in process.stdout:
+            if seconds is None and said.startswith(VARIANT):
                 seconds = time.monotonic() - start
     if seconds is None:
-        raise RuntimeError(f"{' '.join(command)} prints no figure; exit code {process.returncode}")
+        raise UserError(f"`{' '.join(command)}` prints no figure; the last that it says: {said.strip()}")
     return seconds

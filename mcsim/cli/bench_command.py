@@ -48,7 +48,7 @@ def bench(context: click.Context, file: Path | None, gate: bool, only: tuple[str
         raise UserError(
             "go not together: so short a measurement says nothing", key="--gate, --quick", valid="one of them"
         )
-    selected = select(only, jobs())
+    selected = select(only, jobs(), quick)
     if file is not None:
         record.check(file)
     twins, reason = compiled() if any(job.twinned for job in selected) else (None, "")
