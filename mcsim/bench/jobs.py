@@ -11,9 +11,9 @@ from mcsim.bench.figure import Figure, Settings
 from mcsim.bench.twins import Twins
 from mcsim.errors import UserError, did_you_mean
 
-TWINS = "against C twins"
-CELLS = "whole boots, one core"
-GROWTH = "what grows"
+TWINS = "beside: the C twin"
+CELLS = "whole boots on one core"
+GROWTH = "beside: one worker; the first chunk; an eighth as many boots"
 WAITING = "start-up"
 
 

@@ -9,7 +9,7 @@ from mcsim.bench.figure import BYTES, SECONDS, Figure
 from mcsim.bench.jobs import Job
 from mcsim.bench.targets import Target, target_of, verdict
 
-NAME, VALUE, OTHER, RATIO, SPREAD = 23, 10, 10, 6, 6
+NAME, VALUE, OTHER, RATIO, SPREAD = 23, 10, 10, 6, 7
 LEGEND = """\
 ours, beside: medians of the rounds; M/s, k/s: million, thousand a
 second of CPU time; s: seconds by the clock on the wall. ratio: median
