@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mcsim.bench import allocators, jobs, record, twins
+from mcsim.bench import allocators, jobs, record, startup, twins
 from mcsim.bench import figure as figures
 from mcsim.bench.figure import BYTES, QUICK, SECONDS, Figure, ResultsDifferError, Settings, in_turn
 from mcsim.bench.jobs import Job
 from mcsim.bench.targets import TARGETS, target_of, verdict
 from mcsim.bench.twins import NoTwinsError, Twins
 from mcsim.cli import run_cli
+from mcsim.errors import UserError
 
 FAST = Figure("buddy-mixed", "pairs", (1e-8, 1e-8, 2e-8), (1e-8, 1.1e-8, 2.2e-8), "C twin")
 SLOW = Figure("maple-store-20", "stores", (2e-7, 2e-7, 2e-7), (1e-7, 1e-7, 1e-7), "C twin")
@@ -194,6 +195,20 @@ def test_a_quick_run_prints_and_writes_all_rounds(
     assert metadata["target"] in ("met", "missed")
     assert compiled.version == metadata["c_compiler"]
     assert json.loads(file.read_text())["version"]
+
+
+def test_what_has_no_twin_is_measured_too(capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["boots-maple-naive-32M", "workers", "memory", "more-boots", "start-warm"]
+    assert run_cli(["bench", "--quick", *(word for name in names for word in ("--only", name))]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 72
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith(tuple(names))] == names
+
+
+def test_a_run_that_prints_no_figure_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(startup, "RUN", ("run", "no-such-experiment"))
+    with pytest.raises(UserError, match="prints no figure"):
+        startup.first_figure(tmp_path / "out", None)
 
 
 def test_without_a_compiler_ours_is_measured_alone(
