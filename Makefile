@@ -4,6 +4,7 @@
 #   make test    all tests                    (ARGS="-k store" for some of them)
 #   make test-bounds, test-plain   tests with every index checked; some of them without the compiler
 #   make lint    ruff and mypy
+#   make bench   how fast it is, beside C twins (needs a C compiler; ARGS="--only buddy", "--gate")
 #
 # What the pages in docs/ and the README show, made again:
 #   make readme           table and picture of the README (runs what make run has not run yet)
@@ -20,7 +21,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds test-plain lint format readme fidelity validation results explain sameness wheel lock clean
+.PHONY: run test test-bounds test-plain lint bench format readme fidelity validation results explain sameness wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -40,6 +41,9 @@ lint: .venv/.installed
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+bench: .venv/.installed
+	$(BIN)/mcsim bench $(ARGS)
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix

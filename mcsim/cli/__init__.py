@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import click
 
+from mcsim.cli.bench_command import bench
 from mcsim.cli.blame_command import blame
 from mcsim.cli.compare_command import compare
 from mcsim.cli.conform_command import conform
@@ -54,6 +55,7 @@ def cli() -> None:
       mcsim list                             experiments, variants and workloads that come along
       mcsim conform golden/*.jsonl.gz        our allocators against vectors of the real kernel code
       mcsim replay boots/*.npz               our allocators against recordings of real boots
+      mcsim bench                            how fast they are, beside the same in C
     """
 
 
@@ -75,6 +77,7 @@ cli.add_command(import_command)
 cli.add_command(conform)
 cli.add_command(replay)
 cli.add_command(selftest)
+cli.add_command(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
