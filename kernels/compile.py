@@ -4,7 +4,8 @@ import hashlib
 import os
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler
 from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, lower_cast, lower_getattr_generic, models, register_model, unbox
+from numba.np import arrayobj
 
 config: Any = numba.core.config  # its attributes are set at run time
 
@@ -148,6 +150,25 @@ def _unbox(reference: Any, object_: Any, context: Any) -> Any:
     return NativeValue(pointer, cleanup=native.cleanup, is_error=native.is_error)
 
 
+@contextmanager
+def _indices_from_the_start() -> Iterator[None]:
+    """Compile array[index] without the question whether a negative index counts from the end: none does in kernels.
+
+    It takes three instructions of each access, in the chain of loads that a walk along a list waits for. An index
+    that is negative by mistake is found under NUMBA_BOUNDSCHECK=1.
+    """
+    usual = arrayobj.fix_integer_index
+
+    def cast(context: Any, builder: Any, kind: Any, index: Any, _: Any) -> Any:
+        return context.cast(builder, index, kind, numba.types.intp if kind.signed else numba.types.uintp)
+
+    arrayobj.fix_integer_index = cast
+    try:
+        yield
+    finally:
+        arrayobj.fix_integer_index = usual
+
+
 class _WholeLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba has no types
     """The code of a kernel that Python calls, with all that it calls: nobody else sees the inner functions.
 
@@ -172,7 +193,8 @@ class _WholeCompiler(Compiler):  # type: ignore[misc]  # numba has no types
 
     def compile_extra(self, function: Callable[..., Any]) -> Any:
         """Make the code known under the types of what Python hands over."""
-        result = super().compile_extra(function)
+        with _indices_from_the_start():
+            result = super().compile_extra(function)
         return result._replace(signature=result.signature.replace(args=self._called_with))
 
 
@@ -200,7 +222,8 @@ class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
 
     def compile_extra(self, function: Callable[..., Any]) -> Any:
         """Make the code known to its callers. Its key is the entry point; there is none, so any object will do."""
-        result = super().compile_extra(function)._replace(entry_point=object())
+        with _indices_from_the_start():
+            result = super().compile_extra(function)._replace(entry_point=object())
         self.state.targetctx.insert_user_function(result.entry_point, result.fndesc, [result.library])
         return result
 
