@@ -12,8 +12,8 @@ The `mcsim` command does the same; both read the same experiment files and write
 
 # The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
 from mcsim import run as _run_package  # noqa: F401
-from mcsim.api import compare, load, merge, min_ram, run, sensitivity
+from mcsim.api import compare, load, merge, min_ram, rare, run, sensitivity
 from mcsim.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "compare", "load", "merge", "min_ram", "run", "sensitivity"]
+__all__ = ["UserError", "__version__", "compare", "load", "merge", "min_ram", "rare", "run", "sensitivity"]
