@@ -66,6 +66,7 @@ results: .venv/.installed
 	$(BIN)/python -m docs.results.mail_2022
 	$(BIN)/python -m docs.results.timing
 	$(BIN)/python -m docs.results.sensitivity
+	$(BIN)/python -m docs.results.rare
 
 sameness: .venv/.installed
 	$(BIN)/python -m docs.update_sameness
