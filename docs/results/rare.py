@@ -21,7 +21,7 @@ CELLS = (("tail-free", "35M"), ("maple-naive", "42M"))
 PLAIN_BOOTS = 20_000
 REPETITIONS, BOOTS = 8, 200
 RARE = ("rare", "maple-naive", "43M")
-RARE_REPETITIONS, RARE_BOOTS = 6, 800
+RARE_REPETITIONS, RARE_BOOTS = 8, 250
 
 
 def plain(variant: str, ram: str) -> int:
