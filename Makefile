@@ -71,6 +71,7 @@ results: .venv/.installed
 	$(BIN)/python -m docs.results.mail_2022
 	$(BIN)/python -m docs.results.timing
 	$(BIN)/python -m docs.results.sensitivity
+	$(BIN)/python -m docs.results.rare
 
 explain: .venv/.installed
 	$(BIN)/python -m docs.update_explain

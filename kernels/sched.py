@@ -446,20 +446,19 @@ def run_ksoftirqd(sched: Sched) -> None:
 
 
 @inlined_kernel
-def draw_gaps(timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> None:
-    """Draw the CPU time before each request of a recording: its own factor, then the boot's."""
+def draw_words(sched: Sched, seed: Any, boot: Any, recording: int) -> None:
+    """Draw the random words for all gaps of a recording."""
+    block = sched.draws[recording, DRAWS_FIRST] // REQUESTS_PER_BLOCK
+    end = sched.draws[recording, DRAWS_END] // REQUESTS_PER_BLOCK
+    lane, number = sched.block_lane[block:end], sched.block_number[block:end]
+    philox4x32_blocks(seed, boot, PURPOSE_GAP, lane, number, sched.word)
+
+
+@inlined_kernel
+def set_gaps(timing: Timing, sched: Sched, recording: int) -> None:
+    """The CPU time before each request of a recording, scaled by its own factor and by the boot's."""
     first = sched.draws[recording, DRAWS_FIRST]
     count = sched.draws[recording, DRAWS_END] - first
-    block = first // REQUESTS_PER_BLOCK
-    blocks = count // REQUESTS_PER_BLOCK
-    philox4x32_blocks(
-        seed,
-        boot,
-        PURPOSE_GAP,
-        sched.block_lane[block : block + blocks],
-        sched.block_number[block : block + blocks],
-        sched.word,
-    )
     boot_factor = sched.clock[BOOT_FACTOR]
     elapsed = np.int64(0)
     for i in range(0, count, 2):
@@ -470,6 +469,9 @@ def draw_gaps(timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int
             elapsed += scale(gap, boot_factor)
             sched.elapsed[i + half] = elapsed
     sched.elapsed[count] = elapsed
+    for lane in range(sched.clock[KSOFTIRQD]):
+        draw = sched.request[lane] + sched.draw[lane]
+        sched.gap[lane] = sched.elapsed[draw] - (sched.elapsed[draw - 1] if draw > 0 else 0)
 
 
 @kernel
@@ -610,8 +612,8 @@ def run_to_tick(program: Program, sched: Sched, lane: int, event: int, start: in
 
 
 @kernel
-def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> None:
-    """The state in which the kernel starts /init: only pid 1 runs."""
+def start_init(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> None:
+    """The state in which the kernel starts /init: only pid 1 runs. The clock and the factor of the boot are drawn."""
     clock = sched.clock
     clock[:] = 0
     first = np.int64(program.recording[recording, RECORDING_LANE])
@@ -635,10 +637,14 @@ def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
         clock[NEXT_TICK] = 1 + random_below(seed, boot, PURPOSE_TICK_PHASE, 0, 0, COUNTS_PER_TICK, sched.scratch)
     quantile = random_below(seed, boot, PURPOSE_BOOT_FACTOR, 0, 0, 1 << FACTOR_TABLE_BITS, sched.scratch)
     clock[BOOT_FACTOR] = timing.boot_factor[quantile]
-    draw_gaps(timing, sched, seed, boot, recording)
-    for lane in range(lanes):
-        draw = sched.request[lane] + sched.draw[lane]
-        sched.gap[lane] = sched.elapsed[draw] - (sched.elapsed[draw - 1] if draw > 0 else 0)
+
+
+@kernel
+def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> None:
+    """The state in which the kernel starts /init, and how long everything in this boot will take."""
+    start_init(program, timing, sched, seed, boot, recording)
+    draw_words(sched, seed, boot, recording)
+    set_gaps(timing, sched, recording)
 
 
 @inlined_kernel

@@ -15,8 +15,20 @@ The `mcsim` command does the same; both read the same experiment files and write
 # The packages are loaded first, so that the names `mcsim.run`, `mcsim.explain` stay the functions imported after them.
 from mcsim import explain as _explain_package  # noqa: F401
 from mcsim import run as _run_package  # noqa: F401
-from mcsim.api import blame, compare, explain, load, merge, min_ram, run, sensitivity
+from mcsim.api import blame, compare, explain, load, merge, min_ram, rare, run, sensitivity
 from mcsim.errors import UserError
 
 __version__ = "0.1.0"
-__all__ = ["UserError", "__version__", "blame", "compare", "explain", "load", "merge", "min_ram", "run", "sensitivity"]
+__all__ = [
+    "UserError",
+    "__version__",
+    "blame",
+    "compare",
+    "explain",
+    "load",
+    "merge",
+    "min_ram",
+    "rare",
+    "run",
+    "sensitivity",
+]

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mcsim.result import Result
     from mcsim.run.crew import Backend
     from mcsim.run.progress import Progress
+    from mcsim.stats.rare import Rare
     from mcsim.stats.sensitivity import Sensitivity
 
 
@@ -162,6 +163,39 @@ def min_ram(
         level=level,
         boots=boots,
         assume_monotonic=assume_monotonic,
+        out=None if out is None else Path(out),
+        workers=workers,
+        progress=progress,
+    )
+
+
+def rare(
+    experiment: str | Path | Experiment,
+    *,
+    variant: str,
+    ram: str,
+    repetitions: int = 20,
+    boots: int = 500,
+    level: float = 0.95,
+    out: str | Path | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> Rare:
+    """P(OOM) of one variant at one RAM size (such as "37M") where plain boots hardly ever fail.
+
+    Multilevel splitting: `repetitions` independent estimates of `boots` boots a stage; `mcsim.stats.rare` explains
+    method and fields. UserError for any bad input.
+    """
+    from mcsim.stats.rare import rare as split
+
+    return split(
+        _loaded(experiment, seed),
+        variant,
+        ram,
+        repetitions=repetitions,
+        size=boots,
+        level=level,
         out=None if out is None else Path(out),
         workers=workers,
         progress=progress,

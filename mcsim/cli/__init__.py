@@ -16,6 +16,7 @@ from mcsim.cli.merge_command import merge
 from mcsim.cli.min_ram_command import min_ram
 from mcsim.cli.new_command import new, schema
 from mcsim.cli.plan_command import plan
+from mcsim.cli.rare_command import rare
 from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
@@ -48,6 +49,7 @@ def cli() -> None:
       mcsim plan --p1 0.3 --p2 0.2 --paired  how many boots that takes
       mcsim min-ram EXP --variant V --p .001 which RAM sizes have P(OOM) <= 0.001
       mcsim sensitivity EXP --variant V ...  what moves P(OOM) most
+      mcsim rare EXP --variant V --ram R     P(OOM) where plain boots never fail
       mcsim validate                         predictions beside failure counts of real boots
       mcsim merge A B -o C                   one result out of parts, or of runs on many machines
       mcsim verify results/mail-2022         stored boots once more, bit for bit
@@ -67,6 +69,7 @@ cli.add_command(blame)
 cli.add_command(plan)
 cli.add_command(min_ram)
 cli.add_command(sensitivity)
+cli.add_command(rare)
 cli.add_command(validate)
 cli.add_command(merge)
 cli.add_command(verify)

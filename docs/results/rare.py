@@ -1,0 +1,79 @@
+"""Rare failures: what docs/results/rare.md shows (`make results`)."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import mcsim
+from docs.fill import ROOT, fill, quoted
+from mcsim.cli.rare_command import page
+from mcsim.model.experiment import load
+from mcsim.model.units import parse_size
+from mcsim.run.progress import PlainLines
+from mcsim.stats.intervals import interval
+from mcsim.stats.rare import Rare
+
+PAGE = Path(__file__).with_name("rare.md")
+EXPERIMENT = "mail-2022"
+CELLS = (("tail-free", "35M"), ("maple-naive", "42M"))
+PLAIN_BOOTS = 20_000
+REPETITIONS, BOOTS = 8, 200
+RARE = ("rare", "maple-naive", "43M")
+RARE_REPETITIONS, RARE_BOOTS = 8, 250
+
+
+def plain(variant: str, ram: str) -> int:
+    """How many of the plain boots fail."""
+    experiment = dataclasses.replace(load(EXPERIMENT), ram=(parse_size(ram),), name=f"rare-plain-{variant}-{ram}")
+    result = mcsim.run(
+        experiment,
+        boots=PLAIN_BOOTS,
+        variants=[variant],
+        out=ROOT / "results" / experiment.name,
+        progress=PlainLines(sys.stderr),
+    )
+    return int((result.outcomes(variant, ram)["failed"].to_numpy()[:PLAIN_BOOTS] != 0).sum())
+
+
+def split(experiment: str, variant: str, ram: str, repetitions: int, boots: int) -> Rare:
+    """The same by splitting."""
+    return mcsim.rare(
+        experiment,
+        variant=variant,
+        ram=ram,
+        repetitions=repetitions,
+        boots=boots,
+        out=ROOT / "results" / f"{experiment}-rare",
+        progress=PlainLines(sys.stderr),
+    )
+
+
+def agreement() -> str:
+    """A row for each cell: plain boots beside splitting."""
+    lines = [
+        "| cell | plain: failed | P | exact 95 % | splitting: P | 95 % | boots | plain boots for its error |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for variant, ram in CELLS:
+        failed = plain(variant, ram)
+        low, high = interval(failed, PLAIN_BOOTS)
+        found = split(EXPERIMENT, variant, ram, REPETITIONS, BOOTS)
+        p = found.estimate
+        lines.append(
+            f"| {variant}, {ram} | {failed} of {PLAIN_BOOTS:,} | {failed / PLAIN_BOOTS:.2e} | {low:.2e} .. {high:.2e} "
+            f"| {p.p:.2e} | {p.low:.2e} .. {p.high:.2e} | {found.boots:,} | {found.plain_boots:,.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Simulate what is missing and fill the page."""
+    fill(PAGE, "agreement", agreement())
+    found = split(*RARE, RARE_REPETITIONS, RARE_BOOTS)
+    fill(PAGE, "rare", quoted(page(found, RARE[0])))
+
+
+if __name__ == "__main__":
+    main()

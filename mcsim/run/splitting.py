@@ -1,0 +1,119 @@
+"""A population of boots that mcsim/stats/rare.py moves towards failure; the kernels do it (kernels/splitting.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mcsim.run import kernel
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mcsim.model.experiment import Task
+
+SLICE = 32  # boots from one word to the user to the next
+FIRST_BOOT = 1 << 40  # beyond the numbers of boots that `mcsim run` simulates
+BOOTS_SHIFT = 28  # numbers for each repetition: more than it can use
+MAX_REPETITIONS = 10_000
+
+# What is drawn anew in one move, as chances: recording, pre-init phase, clock, each block of requests. Any choice gives
+# an unbiased estimate. Phases are exchanged easily; a few blocks change which pages go where, more of them the order of
+# processes; another recording in the same time is seldom as close to failure, but other moves never change it.
+MOVES = (
+    (0.0, 1.0, 0.0, 0.0),
+    (1.0, 0.0, 0.0, 0.0),
+    (0.0, 0.0, 0.0, 1 / 128),
+    (0.0, 1.0, 0.0, 0.0),
+    (0.0, 0.0, 0.1, 1 / 32),
+)
+
+
+class Population:
+    """So many boots of one task, and how dangerous each is; all random numbers follow from `repetition`."""
+
+    def __init__(
+        self, task: Task, source: str, size: int, repetition: int, order: int, tell: Callable[[int], None]
+    ) -> None:
+        """`tell` is told of boots that have been simulated; `order` is that of the blocks that may run out."""
+        import numpy as np
+
+        from kernels.boot import make_boot
+        from kernels.maple_tree import LAYOUT_32, LAYOUT_64
+        from kernels.sched import make_sched
+        from kernels.splitting import block_offsets
+
+        program = kernel.load_workload(source).arrays
+        layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
+        offset = block_offsets(program)
+        self._cell = (
+            *(program, kernel.kernel_timing(task.timing), task.policies.for_kernels()),
+            *(make_sched(program), make_boot(program, task.ram >> 20, layout)),
+        )
+        self._how = (task.seed, offset, order)
+        self._seed = task.seed
+        self._first = FIRST_BOOT + (repetition << BOOTS_SHIFT)
+        self._tell = tell
+        self._proposal = np.zeros(int(offset[-1]), np.int64)
+        self._particles = np.zeros((size, int(offset[-1])), np.int64)
+        self.dangers: NDArray[np.float64] = np.zeros(size)
+        self.boots = 0
+
+    def start(self) -> None:
+        """Plain boots."""
+        self._offer((1.0, 1.0, 1.0, 1.0), -1.0)
+
+    def move(self, level: float) -> float:
+        """Offer each boot all moves, under which it stays above `level`; the share that was taken."""
+        return sum(self._offer(chances, level) for chances in MOVES) / (len(MOVES) * len(self.dangers))
+
+    def keep(self, chosen: NDArray[np.int64]) -> None:
+        """Put boot chosen[i] in the place of boot i."""
+        self._particles = self._particles[chosen]
+        self.dangers = self.dangers[chosen]
+
+    def below(self, limit: int, stage: int) -> int:
+        """A random number in [0, limit)."""
+        import numpy as np
+
+        from kernels.rng import random_below
+        from kernels.splitting import PURPOSE_COPY
+
+        return random_below(self._seed, self._first, PURPOSE_COPY, stage, 0, limit, np.zeros(4, np.uint64))
+
+    def _offer(self, chances: tuple[float, ...], level: float) -> int:
+        from kernels.splitting import ALWAYS, Move, move_particles
+
+        move = Move(*(round(ALWAYS * chance) for chance in chances))
+        taken = 0
+        for begin in range(0, len(self.dangers), SLICE):
+            part: Any = slice(begin, begin + SLICE)
+            dangers = self.dangers[part]
+            where = (self._first + self.boots, move, level, self._proposal, self._particles[part], dangers)
+            accepted = move_particles(*self._cell, *self._how, *where)
+            if accepted < 0:
+                raise ValueError("every lane of the program waits for another")
+            taken += accepted
+            self.boots += len(dangers)
+            self._tell(len(dangers))
+        return taken
+
+
+def warm_up(task: Task, source: str, order: int) -> None:
+    """Compile the kernels, or load them from the cache."""
+    Population(task, source, 1, 0, order, lambda boots: None).start()
+
+
+def largest_order(task: Task, source: str) -> int:
+    """The order of the largest block that a program image of the workload needs: what a boot runs out of first."""
+    from kernels import program as flat
+    from kernels.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
+
+    largest = 1
+    for image in kernel.load_workload(source).arrays.image.tolist():
+        bss, stack, relocs = image[flat.IMAGE_BSS], image[flat.IMAGE_STACK], image[flat.IMAGE_RELOCS]
+        text, data = image[flat.IMAGE_TEXT], image[flat.IMAGE_DATA] + flat_extra(bss, stack, relocs)
+        together = image[flat.IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP)
+        largest = max(largest, text + data if together else max(text, data))
+    return (-(-largest // task.machine.page_size) - 1).bit_length()

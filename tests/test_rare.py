@@ -1,0 +1,295 @@
+"""Rare failures: the estimate has the right mean, its interval the stated coverage, and particles are plain boots."""
+
+import functools
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import binom, norm
+
+import mcsim
+from kernels import splitting
+from kernels.batch import OUTCOME, Machine, run_boots
+from kernels.splitting import block_offsets
+from mcsim.cli import run_cli
+from mcsim.cli.rare_command import page
+from mcsim.model.experiment import load
+from mcsim.run import kernel
+from mcsim.run.splitting import FIRST_BOOT, Population, largest_order
+from mcsim.stats.intervals import interval
+from mcsim.stats.rare import Estimate, Rare, Repetition, copies, estimate, next_level, pilot, plain_boots, repeat
+
+COMMAND = ["rare", "mail-2022", "--variant", "tail-free", "--ram", "35M", "--repetitions", "5", "--boots", "20"]
+
+
+class Sums:
+    """Made-up boots: eight normal numbers, the danger is the exponential of their sum; it fails above a limit."""
+
+    def __init__(self, p: float, size: int, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.limit = norm.isf(p) * math.sqrt(8)
+        self.x = np.zeros((size, 8))
+        self.dangers = np.zeros(size)
+        self.boots = 0
+
+    def danger(self, x: np.ndarray) -> np.ndarray:
+        total = x.sum(axis=1)
+        return np.where(total > self.limit, np.inf, np.exp(total))
+
+    def start(self) -> None:
+        self.x = self.rng.normal(size=self.x.shape)
+        self.dangers = self.danger(self.x)
+        self.boots += len(self.x)
+
+    def move(self, level: float) -> float:
+        taken = 0
+        for share in (0.1, 0.3):
+            proposal = np.where(self.rng.random(self.x.shape) < share, self.rng.normal(size=self.x.shape), self.x)
+            dangers = self.danger(proposal)
+            good = dangers > level
+            self.x[good], self.dangers[good] = proposal[good], dangers[good]
+            self.boots += len(good)
+            taken += good.sum()
+        return taken / (2 * len(self.x))
+
+    def keep(self, chosen: np.ndarray) -> None:
+        self.x, self.dangers = self.x[chosen], self.dangers[chosen]
+
+    def below(self, limit: int, stage: int) -> int:
+        return int(self.rng.integers(limit))
+
+
+def quiet(text: str) -> None:
+    pass
+
+
+@functools.cache
+def made_up_estimates(p: float, size: int, number: int) -> np.ndarray:
+    levels = pilot(Sums(p, size, 0), quiet)
+    return np.array([repeat(Sums(p, size, seed), levels, seed).estimate for seed in range(1, number + 1)])
+
+
+class TestEstimator:
+    @pytest.mark.parametrize("p", [0.3, 1e-2, 1e-5])
+    def test_the_mean_is_right_even_with_few_boots(self, p: float) -> None:
+        """1,000 repetitions: more than 4 standard errors off is one in 16,000, somewhat more for skewed ones."""
+        values = made_up_estimates(p, 50, 1000)
+        assert abs(values.mean() - p) < 4 * values.std(ddof=1) / math.sqrt(len(values))
+
+    def test_levels_that_were_chosen_badly_do_not_bias_it(self) -> None:
+        """The limit for 1e-3 in one step and a level that most boots are above: the same false-alarm rate."""
+        values = np.array([repeat(Sums(1e-3, 50, seed), [0.1, 20.0, 200.0], seed).estimate for seed in range(1500)])
+        assert values.min() == 0.0
+        assert abs(values.mean() - 1e-3) < 4 * values.std(ddof=1) / math.sqrt(len(values))
+
+    @pytest.mark.parametrize(("p", "size"), [(1e-2, 50), (1e-5, 100), (1e-5, 200)])
+    def test_the_interval_covers_as_often_as_it_says(self, p: float, size: int) -> None:
+        """100 intervals of 10 repetitions: fewer than 89 of 100 are to be expected once in 85 files at 95 %."""
+        values = made_up_estimates(p, size, 1000).reshape(-1, 10)
+        found = [estimate(each, 0.95) for each in values]
+        covered = sum(each.low <= p <= each.high for each in found)
+        assert binom.cdf(88, 100, 0.95) < 0.012
+        assert covered >= 89
+
+    def test_work_is_that_of_plain_boots_with_the_same_error(self) -> None:
+        assert plain_boots(Estimate(0.01, 0.0, 1.0, 0.1)) == pytest.approx(9900)
+        assert math.isnan(plain_boots(Estimate(0.0, 0.0, 1.0, math.inf)))
+
+    def test_zero_everywhere_is_no_estimate(self) -> None:
+        assert estimate([0.0] * 5, 0.95) == (0.0, 0.0, 1.0, math.inf)
+
+    def test_equal_estimates_do_not_pretend_to_be_exact(self) -> None:
+        assert estimate([0.2] * 5, 0.95)[1:3] == (0.0, 1.0)
+
+    def test_copies_are_equally_many_but_for_one(self) -> None:
+        above = np.array([3, 5, 8])
+        counts = [np.unique(copies(above, 10, start), return_counts=True) for start in range(3)]
+        assert all(values.tolist() == [3, 5, 8] for values, _ in counts)
+        assert sum(count for _, count in counts).tolist() == [10, 10, 10]
+
+    def test_a_level_is_below_the_most_dangerous_boot_and_above_the_last_level(self) -> None:
+        dangers = np.array([1.0, 2.0, 3.0, 4.0, math.inf])
+        assert next_level(dangers, -1.0) == 4.0
+        assert next_level(np.array([1.0] * 9 + [2.0]), -1.0) == 1.0
+        assert next_level(np.array([1.0] * 9 + [2.0]), 1.0) == math.inf
+        assert next_level(np.ones(5), -1.0) == math.inf
+
+
+@functools.cache
+def cell(ram_mb: int, variant: str = "tail-free"):
+    from mcsim.stats.rare import _task
+
+    experiment = load("mail-2022")
+    return _task(experiment, variant, f"{ram_mb}M", kernel.load_workload("C").digest)
+
+
+def population(size: int, repetition: int = 1, ram_mb: int = 32) -> Population:
+    task = cell(ram_mb)
+    return Population(task, "C", size, repetition, largest_order(task, "C"), lambda boots: None)
+
+
+class TestParticles:
+    def test_one_number_everywhere_is_that_plain_boot(self) -> None:
+        boots = population(40)
+        boots.start()
+        task = cell(32)
+        outcomes = np.zeros(40, OUTCOME)
+        timing = kernel.kernel_timing(task.timing)
+        first = FIRST_BOOT + (1 << 28)
+        run_boots(
+            kernel.load_workload("C").arrays, Machine(32, 32), task.policies.for_kernels(), timing, task.seed, first,
+            outcomes,
+        )  # fmt: skip
+        assert 5 < outcomes["failed"].sum() < 35
+        assert np.array_equal(boots.dangers == math.inf, outcomes["failed"] == 1)
+
+    def test_moves_leave_the_level_behind_them(self) -> None:
+        boots = population(32)
+        boots.start()
+        level = float(np.median(boots.dangers[boots.dangers < math.inf]))
+        boots.keep(np.flatnonzero(boots.dangers > level))
+        assert 0.2 < boots.move(level) < 1.0
+        assert (boots.dangers > level).all()
+
+    def test_the_largest_image_needs_a_block_of_1_mb(self) -> None:
+        assert largest_order(cell(32), "C") == 7
+
+    def test_each_block_of_requests_has_a_coordinate_of_its_own(self) -> None:
+        program = kernel.load_workload("C").arrays
+        offset = block_offsets(program)
+        assert (np.diff(offset) >= 1).all()
+        for first, end, *_ in program.recording.tolist():
+            lanes = program.lane[first:end]
+            blocks = -(-(lanes[:, 1] - lanes[:, 0]) // 8)
+            assert (np.diff(offset)[: len(blocks)] >= blocks).all()
+
+    def test_a_move_draws_as_many_coordinates_anew_as_it_says(self) -> None:
+        """Of 8,000 coordinates one in 32: outside of 4 standard deviations once in 16,000 seeds."""
+        old, new, words = np.zeros(8000, np.int64), np.zeros(8000, np.int64), np.zeros(4, np.uint64)
+        splitting.propose(old, new, 5, 77, splitting.Move(splitting.ALWAYS, 0, 0, splitting.ALWAYS // 32), words)
+        assert new[0] == 77
+        assert new[1] == new[2] == 0
+        assert set(np.unique(new)) == {0, 77}
+        assert abs((new[3:] == 77).mean() - 1 / 32) < 4 * math.sqrt(1 / 32 / 8000)
+
+
+class TestCommand:
+    def test_agrees_with_plain_boots_and_says_how_it_came_about(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """P is about 0.5: both intervals at 99.9 %, so that they miss each other once in 1,000 seeds at most."""
+        monkeypatch.chdir(tmp_path)
+        options = ["--ram", "32M", "--repetitions", "5", "--boots", "40", "--level", "0.999"]
+        assert run_cli([*COMMAND, *options]) == 0
+        printed = capsys.readouterr()
+        assert max(map(len, printed.out.splitlines())) <= 72
+        assert "5 repetitions of 40 boots a stage" in printed.out
+        found = mcsim.rare("mail-2022", variant="tail-free", ram="32M", repetitions=5, boots=40, level=0.999)
+        outcomes = kernel.simulate(cell(32), "C", 0, 200)
+        low, high = interval(int(outcomes["failed"].sum()), 200, 0.999)
+        assert found.estimate.low <= high
+        assert low <= found.estimate.high
+
+    def test_agrees_with_plain_boots_where_one_in_a_hundred_fails(self, tmp_path: Path) -> None:
+        """209 of 20,000 plain boots failed. Intervals at 99.9 % miss each other once in 1,000 seeds at most."""
+        found = mcsim.rare(
+            "mail-2022", variant="tail-free", ram="35M", repetitions=6, boots=50, level=0.999, out=tmp_path
+        )
+        assert len(found.levels) >= 1
+        low, high = interval(209, 20_000, 0.999)
+        assert found.estimate.low <= high
+        assert low <= found.estimate.high
+        assert found.estimate.error < 0.6
+
+    def test_where_every_boot_fails_it_says_what_plain_boots_show(self, tmp_path: Path) -> None:
+        found = mcsim.rare("mail-2022", variant="maple-naive", ram="20M", repetitions=5, boots=20, out=tmp_path)
+        assert found.levels == []
+        assert found.estimate.p == 1.0
+        assert found.estimate[1:3] == interval(100, 100)
+        assert "exact (Clopper-Pearson), of plain boots" in " ".join(page(found, "mail-2022").split())
+
+    def test_goes_on_where_it_was_killed_and_leaves_the_same_file_on_any_number_of_workers(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        files = {}
+        for name, workers, numbers in (("one", 1, [5]), ("two", 2, [5]), ("parts", 2, [5, 6])):
+            for number in numbers:
+                more = ["--repetitions", str(number), "--workers", str(workers), "--out", str(tmp_path / name)]
+                assert run_cli([*COMMAND, *more]) == 0
+            (files[name],) = (tmp_path / name).iterdir()
+        assert files["one"].read_bytes() == files["two"].read_bytes()
+        lines = files["parts"].read_text().splitlines()
+        assert lines[:-1] == files["one"].read_text().splitlines()
+        files["parts"].write_text("\n".join([*lines[:3], *lines[5:]]) + "\n")  # as if killed, two workers at work
+        assert run_cli([*COMMAND, "--repetitions", "6", "--out", str(tmp_path / "parts")]) == 0
+        assert files["parts"].read_text().splitlines() == lines
+        capsys.readouterr()
+        assert run_cli([*COMMAND, "--out", str(tmp_path / "one"), "--format", "csv"]) == 0
+        assert capsys.readouterr().out.startswith("variant,ram,p,low,high,error,level,repetitions,zero,boots,")
+
+    def test_a_damaged_file_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        command = [*COMMAND, "--ram", "32M", "--out", str(tmp_path)]
+        assert run_cli(command) == 0
+        (file,) = tmp_path.iterdir()
+        head, *_ = file.read_text().splitlines()
+        file.write_text(json.dumps(json.loads(head) | {"size": 21}) + "\n{}\n")
+        assert run_cli(command) == 2
+        assert "cannot be read" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--repetitions", "4"], "--repetitions: 4 is out of range"),
+            (["--boots", "0"], "--boots: 0 is out of range"),
+            (["--level", "95"], "95.0 is not a level"),
+            (["--variant", "tail"], "--variant: 'tail' is not a variant of this experiment (did you mean"),
+            (["--ram", "2G"], "--ram: 2G of RAM is out of range"),
+            (["--ram", "35"], "--ram: '35' has no unit"),
+            (["--seed", "-1"], "--seed: -1 is out of range"),
+            (["--workers", "0"], "--workers: 0 is not a number of workers"),
+        ],
+    )
+    def test_bad_input_is_refused_before_anything_is_made(
+        self, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run_cli([*COMMAND, "--out", str(tmp_path / "new"), *options]) == 2
+        assert message in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+    @pytest.mark.parametrize("missing", ["--variant", "--ram"])
+    def test_variant_and_size_are_needed(self, missing: str, capsys: pytest.CaptureFixture[str]) -> None:
+        given = {"--variant": "tail-free", "--ram": "35M"}
+        del given[missing]
+        assert run_cli(["rare", "mail-2022", *(word for pair in given.items() for word in pair)]) == 2
+        assert f"{missing}: is missing" in capsys.readouterr().err
+
+    def test_help_fits_a_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run_cli(["rare", "--help"]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+def made_up(values: list[list[int]], p: float) -> Rare:
+    repetitions = [
+        Repetition(number, 50, 0, above, [0.3] * (len(above) - 1), 999) for number, above in enumerate(values)
+    ]
+    found = Estimate(p, p / 2, max(0.03, 2 * p), 0.3 if p else math.inf)
+    return Rare(found, 0.95, [0.1, 3.0, 9.9], repetitions, 123_456_789, 7, cell(35), Path("file"))
+
+
+class TestPage:
+    def test_zero_is_a_bound_and_says_so(self) -> None:
+        text = page(made_up([[10, 3, 0]] * 5, 0.0), "n" * 40)
+        assert "P(OOM)       <0.03" in text
+        assert "ZERO IS NOT SHOWN" in text
+        assert max(map(len, text.splitlines())) <= 72
+
+    def test_warns_of_an_estimate_that_hangs_on_one_repetition(self) -> None:
+        text = page(made_up([[10, 3, 0], [10, 3, 1, 0], [10, 3, 1, 1], [10, 3, 1, 1], [50, 50, 50, 50]], 1e-7), "name")
+        assert "DO NOT TRUST THIS YET" in text
+        assert max(map(len, text.splitlines())) <= 72
+
+    def test_does_not_warn_where_repetitions_agree(self) -> None:
+        text = page(made_up([[10, 3, 5, 4]] * 9, 1e-7), "name")
+        assert "DO NOT TRUST" not in text
