@@ -74,6 +74,7 @@ OPTIONS: dict[str, Any] = {
     "error_model": "numpy",
     "_nrt": False,
     "no_cfunc_wrapper": True,
+    "forceinline": False,  # said outright: what an inlined kernel calls first would inherit it
 }
 
 
@@ -228,6 +229,17 @@ class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
         return result
 
 
+class _SeldomCompiler(_LinkedCompiler):
+    """The same for a kernel that is never put into its callers."""
+
+    def compile_extra(self, function: Callable[..., Any]) -> Any:
+        result = super().compile_extra(function)
+        compiled = result.library._final_module.get_function(result.fndesc.llvm_func_name)
+        compiled.add_function_attribute("noinline")
+        compiled.add_function_attribute("cold")
+        return result
+
+
 def _plain_type(kind: Any) -> Any:
     """The type that a kernel is compiled for when another one passes `kind`: not a copy for each literal and width."""
     kind = numba.types.unliteral(kind)
@@ -236,11 +248,13 @@ def _plain_type(kind: Any) -> Any:
     return _by_reference(kind)
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+def _compile(
+    function: Callable[..., Any], compiler: type[Compiler] = _LinkedCompiler, **options: Any
+) -> Callable[..., Any]:
     if config.DISABLE_JIT:
         return function
-    called_from_python: Any = numba.njit(cache=True, pipeline_class=_WholeCompiler, **options, **OPTIONS)(function)
-    called_from_kernels: Any = numba.njit(pipeline_class=_LinkedCompiler, **options, **OPTIONS)(function)
+    called_from_python: Any = numba.njit(cache=True, pipeline_class=_WholeCompiler, **OPTIONS)(function)
+    called_from_kernels: Any = numba.njit(pipeline_class=compiler, **(OPTIONS | options))(function)
 
     def get_call_template(args: Any, keywords: Any) -> Any:
         plain = {name: _plain_type(kind) for name, kind in keywords.items()}
@@ -267,3 +281,8 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 def inlined_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """`kernel` for the steps of a hot path: put into the caller, as a call with all its arrays takes 12 ns."""
     return _compile(function, forceinline=True)
+
+
+def seldom_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`kernel` for what a hot path seldom needs: not put into the caller, where it would take registers and cache."""
+    return _compile(function, _SeldomCompiler)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile import inlined_kernel, kernel
+from kernels.compile import inlined_kernel, kernel, seldom_kernel
 from kernels.gfp import (
     GFP_DIRECT_RECLAIM,
     GFP_HIGH,
@@ -468,7 +468,7 @@ def find_suitable_fallback(zone: Zone, order: int, migratetype: int) -> int:
     return -1
 
 
-@kernel
+@seldom_kernel
 def __rmqueue_fallback(zone: Zone, order: int, start_type: int, alloc_flags: int) -> bool:
     """Steal the largest block of another type for `start_type`; False if there is none of `order` or above.
 
@@ -518,7 +518,7 @@ def pcp_list(zone: Zone, pindex: int) -> int:
     return zone.order.shape[0] + MAX_ORDER * MIGRATE_TYPES + pindex
 
 
-@kernel
+@seldom_kernel
 def rmqueue_bulk(zone: Zone, order: int, count: int, pindex: int, migratetype: int, alloc_flags: int) -> int:
     """Put up to `count` blocks at the tail of a per-CPU list; returns how many."""
     allocated = 0
@@ -533,18 +533,12 @@ def rmqueue_bulk(zone: Zone, order: int, count: int, pindex: int, migratetype: i
     return allocated
 
 
-@inlined_kernel
+@seldom_kernel
 def rmqueue_pcplist(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block off the per-CPU list, which is filled from the buddy lists when empty; pfn or -1."""
     scalar = zone.scalar
     scalar[PCP_FREE_FACTOR] >>= 1
     batch = scalar[PCP_BATCH]
-    if scalar[PCP_COUNT] == 0 and batch == 1:
-        # The list would be filled with one block and emptied again.
-        pfn = __rmqueue(zone, order, migratetype, alloc_flags)
-        if pfn != -1:
-            scalar[NR_FREE_PAGES] -= 1 << order
-        return pfn
     pindex = order_to_pindex(migratetype, order)
     head = pcp_list(zone, pindex)
     if zone.next[head] == head:
@@ -559,7 +553,7 @@ def rmqueue_pcplist(zone: Zone, order: int, migratetype: int, alloc_flags: int) 
     return pfn
 
 
-@kernel
+@seldom_kernel
 def rmqueue_buddy(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block off the buddy lists; pfn or -1.
 
@@ -581,11 +575,24 @@ def rmqueue_buddy(zone: Zone, order: int, migratetype: int, alloc_flags: int) ->
 @inlined_kernel
 def rmqueue(zone: Zone, order: int, migratetype: int, alloc_flags: int) -> int:
     """Take a block, orders up to PAGE_ALLOC_COSTLY_ORDER through the per-CPU lists; pfn or -1."""
-    if order <= PAGE_ALLOC_COSTLY_ORDER:
-        pfn = rmqueue_pcplist(zone, order, migratetype, alloc_flags)
+    scalar = zone.scalar
+    through_pcp = order <= PAGE_ALLOC_COSTLY_ORDER
+    # An empty per-CPU list of batch 1 would be filled with one block and emptied again.
+    straight = not alloc_flags & ALLOC_HIGHATOMIC
+    if through_pcp:
+        straight = scalar[PCP_COUNT] == 0 and scalar[PCP_BATCH] == 1
+    pfn = -1
+    if straight:
+        if through_pcp:
+            scalar[PCP_FREE_FACTOR] >>= 1
+        pfn = __rmqueue(zone, order, migratetype, alloc_flags)
         if pfn != -1:
-            return pfn
-    return rmqueue_buddy(zone, order, migratetype, alloc_flags)
+            scalar[NR_FREE_PAGES] -= 1 << order
+    elif through_pcp:
+        pfn = rmqueue_pcplist(zone, order, migratetype, alloc_flags)
+    if pfn == -1:
+        pfn = rmqueue_buddy(zone, order, migratetype, alloc_flags)
+    return pfn
 
 
 @kernel
@@ -638,7 +645,7 @@ def zone_watermark_fast(zone: Zone, order: int, mark: int, alloc_flags: int) -> 
     return False
 
 
-@kernel
+@seldom_kernel
 def reserve_highatomic_pageblock(zone: Zone, pfn: int) -> None:
     """Reserve this pageblock for atomic requests of order 1 and above, up to about 1 % of the zone."""
     scalar = zone.scalar
@@ -651,7 +658,7 @@ def reserve_highatomic_pageblock(zone: Zone, pfn: int) -> None:
         move_freepages_block(zone, pfn, MIGRATE_HIGHATOMIC)
 
 
-@kernel
+@seldom_kernel
 def unreserve_highatomic_pageblock(zone: Zone, migratetype: int, force: bool) -> bool:
     """Give the first HIGHATOMIC pageblock with a free page to `migratetype`; the last one only by `force`."""
     scalar = zone.scalar
@@ -695,7 +702,7 @@ def gfp_to_alloc_flags(gfp: int, order: int) -> int:
     return alloc_flags
 
 
-@kernel
+@seldom_kernel
 def __alloc_pages_slowpath(zone: Zone, gfp: int, order: int) -> int:
     """What follows when the low mark said no: the steps of scalar[SLOWPATH], each once; pfn or -1.
 
@@ -730,7 +737,7 @@ def alloc_pages(zone: Zone, gfp: int, order: int) -> int:
     return pfn
 
 
-@kernel
+@seldom_kernel
 def free_pcppages_bulk(zone: Zone, count: int, pindex: int) -> None:
     """Flush `count` pages from the tails of the per-CPU lists, list after list, beginning with `pindex`."""
     scalar = zone.scalar
