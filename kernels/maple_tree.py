@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile import kernel
+from kernels.compile import inlined_kernel, kernel, seldom_kernel
 from kernels.gfp import GFP_KERNEL, GFP_NOWAIT, GFP_NOWARN
 from kernels.page_alloc import Zone
 from kernels.slub import (
@@ -301,7 +301,7 @@ def mas_free(maple: Maple, mas: int, node: int) -> None:
         state[ALLOCATED] += 1
 
 
-@kernel
+@seldom_kernel
 def mt_destroy_walk(maple: Maple, slub: Slub, zone: Zone, top: int) -> None:
     """Give back `top` and all below it (mt_destroy_walk): children in bulk, after their own children."""
     depth = 0
@@ -368,7 +368,7 @@ def mt_destroy(maple: Maple, slub: Slub, zone: Zone, tree: int) -> None:
 # Walks
 
 
-@kernel
+@inlined_kernel
 def mas_walk_path(maple: Maple, root: int, side: int, index: int) -> int:
     """Fill one side of the path for `index`; returns the leaf's level, 0 = the root is the leaf."""
     node = root
@@ -885,7 +885,7 @@ def mas_rebalance(maple: Maple, level: int) -> None:
 # Stores
 
 
-@kernel
+@inlined_kernel
 def mas_wr_extend_null(maple: Maple, state: NDArray[np.int64], node: int, minimum: int) -> None:
     """A NULL takes in the NULL slots around it that lie in the leaf (mas_wr_extend_null)."""
     slots = maple.node[node, SLOT]
@@ -909,7 +909,7 @@ def mas_wr_extend_null(maple: Maple, state: NDArray[np.int64], node: int, minimu
         state[WR_FIRST] = state[WR_LOW]
 
 
-@kernel
+@inlined_kernel
 def mas_wr_new_end(maple: Maple, state: NDArray[np.int64], node: int) -> int:
     """The last slot of the leaf after the store, if there were room for all (mas_wr_new_end)."""
     new_end = maple.node[node, HEAD, END] - (state[WR_OFFSET_END] - state[WR_OFFSET])
@@ -920,7 +920,7 @@ def mas_wr_new_end(maple: Maple, state: NDArray[np.int64], node: int) -> int:
     return int(new_end)
 
 
-@kernel
+@inlined_kernel
 def mas_wr_walk(maple: Maple, mas: int, entry: int) -> int:
     """Find the leaf and the slots that a store touches; returns WR_SPANNING_STORE or WR_NODE_STORE."""
     state = maple.state[mas]
@@ -943,7 +943,7 @@ def mas_wr_walk(maple: Maple, mas: int, entry: int) -> int:
     return WR_NODE_STORE
 
 
-@kernel
+@inlined_kernel
 def mas_wr_store_type(maple: Maple, mas: int, entry: int) -> int:
     """How `entry` (0 = NULL) will be stored at the state's range; fills the columns WR_* of the state."""
     state = maple.state[mas]
@@ -982,7 +982,7 @@ def mas_wr_store_type(maple: Maple, mas: int, entry: int) -> int:
     return WR_NODE_STORE
 
 
-@kernel
+@inlined_kernel
 def mas_prealloc_calc(maple: Maple, mas: int, entry: int, store_type: int) -> int:
     """Nodes that a store of this type asks for, the worst case (mas_node_count in each path of 6.1)."""
     state = maple.state[mas]
@@ -1075,7 +1075,7 @@ def mas_wr_spanning_store(maple: Maple, mas: int, entry: int) -> int:
     return WR_SPANNING_STORE
 
 
-@kernel
+@inlined_kernel
 def mas_wr_node_store(maple: Maple, mas: int, entry: int, target: int) -> None:
     """The leaf with the new range goes to node `target`, which may be the leaf itself (mas_wr_node_store)."""
     state = maple.state[mas]
@@ -1121,7 +1121,7 @@ def mas_wr_node_store(maple: Maple, mas: int, entry: int, target: int) -> None:
     maple.node[target, HEAD, END] = end + shift
 
 
-@kernel
+@inlined_kernel
 def mas_wr_modify(maple: Maple, mas: int, entry: int, store_type: int) -> None:
     """A store that needs no more than the leaf: WR_NODE_STORE, WR_SLOT_STORE or WR_EXACT_FIT."""
     state = maple.state[mas]
@@ -1145,7 +1145,7 @@ def mas_wr_modify(maple: Maple, mas: int, entry: int, store_type: int) -> None:
     mas_update_gap(maple, tree, level)
 
 
-@kernel
+@seldom_kernel
 def mas_wr_bnode(maple: Maple, mas: int, entry: int, store_type: int) -> None:
     """A store that makes or unmakes nodes: all other types (mas_wr_bnode, mas_wr_spanning_store)."""
     state = maple.state[mas]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.compile import kernel
+from kernels.compile import inlined_kernel, kernel, seldom_kernel
 from kernels.gfp import GFP_NORETRY, GFP_NOWARN
 from kernels.page_alloc import Zone, alloc_pages, free_pages
 
@@ -28,6 +28,8 @@ OBJECT_SIZES_M68K = (256, 68, 44)  # bytes, by cache; measured on m68k with gcc 
 OBJECT_SIZE = 0  # bytes, alignment included
 OBJECTS_PER_SLAB = 1
 MIN_PARTIAL = 2  # slabs: from here on an emptied slab goes back to the page allocator
+RECIPROCAL = 3  # of OBJECTS_PER_SLAB, for object_row()
+RECIPROCAL_SHIFT = 32
 
 # columns of Slub.slab
 PFN = 0  # page of the slab, -1 = no page
@@ -68,7 +70,7 @@ NONE = -1
 class Slub(NamedTuple):
     """Several caches; the first index of every array but `log` is the cache."""
 
-    geometry: NDArray[np.int64]  # [caches, 3]
+    geometry: NDArray[np.int64]  # [caches, 4]
     scalar: NDArray[np.int64]  # [caches, SCALARS]
     slab: NDArray[np.int32]  # [caches, max_slabs, 6]
     next_object: NDArray[np.int32]  # [caches, max_slabs * most objects per slab] free list links, -1 = last
@@ -87,12 +89,14 @@ def make_slub(
     at most one sixteenth of the page wasted).
     """
     caches = len(object_sizes)
-    geometry = np.zeros((caches, 3), np.int64)
+    geometry = np.zeros((caches, 4), np.int64)
     for cache, size in enumerate(object_sizes):
         if size <= 0 or page_size // size < 8 or page_size % size > page_size // 16:
             raise ValueError(f"objects of {size} bytes do not live in single pages of {page_size} bytes")
         # set_min_partial(): half of ilog2(size), at least 5, at most 10
-        geometry[cache] = size, page_size // size, max(5, min(10, (size.bit_length() - 1) // 2))
+        objects = page_size // size
+        reciprocal = -(-(1 << RECIPROCAL_SHIFT) // objects)
+        geometry[cache] = size, objects, max(5, min(10, (size.bit_length() - 1) // 2)), reciprocal
     objects = max_slabs * int(geometry[:, OBJECTS_PER_SLAB].max())
     slub = Slub(
         geometry=geometry,
@@ -146,9 +150,16 @@ def copy_slub(destination: Slub, source: Slub) -> None:
             destination.next_object[cache, obj] = source.next_object[cache, obj]
 
 
-@kernel
+@inlined_kernel
 def log_event(slub: Slub, event: int, subject: int, value: int, number: int) -> None:
     """Append one event if there is a log with room."""
+    if slub.log.shape[0] > 1:
+        append_event(slub, event, subject, value, number)
+
+
+@seldom_kernel
+def append_event(slub: Slub, event: int, subject: int, value: int, number: int) -> None:
+    """One more row of the log, if it has room."""
     row = slub.log[0, 0] + 1
     if row < slub.log.shape[0]:
         slub.log[row, 0] = event
@@ -158,10 +169,19 @@ def log_event(slub: Slub, event: int, subject: int, value: int, number: int) -> 
         slub.log[0, 0] = row
 
 
+@inlined_kernel
+def object_row(slub: Slub, cache: int, obj: int) -> int:
+    """The slab of an object, as a quotient without a division (reciprocal_divide of Linux).
+
+    Exact while objects * OBJECTS_PER_SLAB stays below 2^32, which is far more memory than there is.
+    """
+    return (obj * slub.geometry[cache, RECIPROCAL]) >> RECIPROCAL_SHIFT
+
+
 @kernel
 def object_pfn(slub: Slub, cache: int, obj: int) -> int:
     """The page that holds the object (virt_to_slab)."""
-    return int(slub.slab[cache, obj // slub.geometry[cache, OBJECTS_PER_SLAB], PFN])
+    return int(slub.slab[cache, object_row(slub, cache, obj), PFN])
 
 
 @kernel
@@ -202,7 +222,7 @@ def remove_partial(slub: Slub, cache: int, row: int) -> None:
     scalar[NR_PARTIAL] -= 1
 
 
-@kernel
+@seldom_kernel
 def allocate_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
     """A new slab with all objects free, ascending; its row, or -1 if there is no page.
 
@@ -234,7 +254,7 @@ def allocate_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
     return row
 
 
-@kernel
+@seldom_kernel
 def discard_slab(slub: Slub, zone: Zone, cache: int, row: int) -> None:
     """The page of an empty slab back to the page allocator."""
     scalar = slub.scalar[cache]
@@ -247,7 +267,7 @@ def discard_slab(slub: Slub, zone: Zone, cache: int, row: int) -> None:
     free_pages(zone, pfn, 0)
 
 
-@kernel
+@seldom_kernel
 def new_cpu_slab(slub: Slub, zone: Zone, cache: int, gfp: int) -> int:
     """Drop the exhausted cpu slab; the next is the head of the partial list, else a new page (___slab_alloc).
 
@@ -314,7 +334,7 @@ def put_objects(slub: Slub, zone: Zone, cache: int, row: int, head: int, tail: i
 def kmem_cache_free(slub: Slub, zone: Zone, cache: int, obj: int) -> None:
     """Give back one object (kmem_cache_free)."""
     log_event(slub, EVENT_OBJECT_FREE, cache, obj, 0)
-    put_objects(slub, zone, cache, obj // slub.geometry[cache, OBJECTS_PER_SLAB], obj, obj, 1)
+    put_objects(slub, zone, cache, object_row(slub, cache, obj), obj, obj, 1)
 
 
 @kernel
@@ -325,13 +345,12 @@ def kmem_cache_free_bulk(slub: Slub, zone: Zone, cache: int, count: int, objects
     three foreign ones were met, and put back at once. slab_free_freelist_hook then turns that list round, so
     that the next allocation gets the one nearest the end, as after single frees.
     """
-    per_slab = slub.geometry[cache, OBJECTS_PER_SLAB]
     left = count
     while left > 0:
         position = left - 1
         head = int(objects[position])
         tail = head
-        row = head // per_slab
+        row = object_row(slub, cache, head)
         same = position
         taken = 1
         lookahead = 3
@@ -339,7 +358,7 @@ def kmem_cache_free_bulk(slub: Slub, zone: Zone, cache: int, count: int, objects
         while position > 0:
             position -= 1
             obj = int(objects[position])
-            if obj // per_slab == row:
+            if object_row(slub, cache, obj) == row:
                 slub.next_object[cache, tail] = obj
                 tail = obj
                 taken += 1
