@@ -369,6 +369,19 @@ def mt_destroy(maple: Maple, slub: Slub, zone: Zone, tree: int) -> None:
 
 
 @inlined_kernel
+def mas_slot(maple: Maple, node: int, index: int) -> int:
+    """The slot of a node that holds `index`: as many pivots lie below.
+
+    Several are compared in one instruction. A store stops at the first that does not: it reads the slots anyway.
+    """
+    pivots = maple.node[node, PIVOT]
+    offset = 0
+    for slot in range(maple.node[node, HEAD, END]):
+        offset += 1 if pivots[slot] < index else 0
+    return offset
+
+
+@inlined_kernel
 def mas_walk_path(maple: Maple, root: int, side: int, index: int) -> int:
     """Fill one side of the path for `index`; returns the leaf's level, 0 = the root is the leaf."""
     node = root
@@ -410,9 +423,7 @@ def mtree_range_walk(maple: Maple, mas: int, index: int) -> int:
         return 0
     node = tree[ROOT]
     while True:
-        offset = 0
-        while maple.node[node, PIVOT, offset] < index:
-            offset += 1
+        offset = mas_slot(maple, node, index)
         if offset > 0:
             low = maple.node[node, PIVOT, offset - 1] + 1
         high = maple.node[node, PIVOT, offset]
@@ -456,9 +467,7 @@ def mtree_load(maple: Maple, tree: int, index: int) -> int:
         return int(maple.tree[tree, ROOT_ENTRY]) if index == 0 else 0
     node = maple.tree[tree, ROOT]
     while True:
-        offset = 0
-        while maple.node[node, PIVOT, offset] < index:
-            offset += 1
+        offset = mas_slot(maple, node, index)
         if maple.node[node, HEAD, TYPE] == MAPLE_LEAF_64:
             return int(maple.node[node, SLOT, offset])
         node = maple.node[node, SLOT, offset]

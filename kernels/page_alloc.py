@@ -337,13 +337,20 @@ def free_one_page_run(zone: Zone, pfn: int, pages: int, fpi_flags: int) -> None:
 
 @kernel
 def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: int) -> None:
-    """Cut a block of order `high` down to its first 2^low pages; the upper halves go to list heads."""
+    """Cut a block of order `high` down to its first 2^low pages; the upper halves go to list heads.
+
+    These lists are empty: the search for a block has come past them.
+    """
     while high > low:
         high -= 1
         half = pfn + (1 << high)
+        head = free_area(zone, high, migratetype)
         zone.order[half] = high
         zone.nr_free[high] += 1
-        list_add(zone, half, free_area(zone, high, migratetype))
+        zone.next[half] = head
+        zone.prev[half] = head
+        zone.next[head] = half
+        zone.prev[head] = half
 
 
 @inlined_kernel
@@ -604,7 +611,7 @@ def __zone_watermark_unusable_free(zone: Zone, order: int, alloc_flags: int) -> 
     return unusable_free
 
 
-@kernel
+@inlined_kernel
 def zone_watermark_ok(zone: Zone, order: int, mark: int, alloc_flags: int) -> bool:
     """__zone_watermark_ok(): True if the zone stays above `mark` pages and has a block of `order`."""
     free_pages = zone.scalar[NR_FREE_PAGES] - __zone_watermark_unusable_free(zone, order, alloc_flags)
@@ -816,9 +823,10 @@ def __free_pages_ok(zone: Zone, pfn: int, order: int, fpi_flags: int) -> None:
 
 @kernel
 def free_pages(zone: Zone, pfn: int, order: int) -> None:
-    """__free_pages(): free a block whose last user is gone. It leaves the LRU."""
-    for page in range(pfn, pfn + (1 << order)):
-        zone.lru[page] = 0
+    """__free_pages(): free a block whose last user is gone. It leaves the LRU, where a folio is as a whole."""
+    if zone.lru[pfn]:
+        for page in range(pfn, pfn + (1 << order)):
+            zone.lru[page] = 0
     if order <= PAGE_ALLOC_COSTLY_ORDER:
         free_unref_page(zone, pfn, order)
     else:
