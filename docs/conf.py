@@ -32,9 +32,12 @@ autodoc_type_aliases = {
     "Sensitivity": "mcsim.stats.sensitivity.Sensitivity",
 }
 
-# Every name that is linked must exist. Not described here: other packages, and what a user of `import mcsim` need not know.
+# Every name that is linked must exist, but for other packages and for what a user of `import mcsim` need not know.
 nitpicky = True
 nitpick_ignore_regex = [
-    ("py:class", r"(pathlib\.)?Path|pl\..*|polars\..*|np\..*|numpy\..*|Figure|Text"),
-    ("py:class", r"(mcsim\.[a-z_.]+\.)?(Experiment|Task|Progress|Backend|Ending|Snapshot|Timeline|Block|Divergence|Factor)"),
+    ("py:class", r"(pathlib\.)?Path|pl\..*|polars\..*|np\..*|numpy\..*|Figure|Text|NDArray"),
+    (
+        "py:class",
+        r"(mcsim\.[a-z_.]+\.)?(Experiment|Task|Progress|Backend|Ending|Snapshot|Timeline|Block|Divergence|Factor)",
+    ),
 ]

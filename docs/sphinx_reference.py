@@ -14,7 +14,7 @@ KERNELS = Path(__file__).resolve().parents[1] / "kernels"
 
 
 class KernelModules(SphinxDirective):
-    """Every file of kernels/: what it says of itself, and its public functions and records with their first sentence."""
+    """Every file of kernels/: what it says of itself, and the first sentence of its public functions and records."""
 
     def run(self) -> list[nodes.Node]:
         """A section a file."""
@@ -48,7 +48,7 @@ def first_sentence(text: str) -> str:
 
 
 def examples_as_they_are(app: Sphinx, context: click.Context, lines: list[str]) -> None:
-    """A block that click does not wrap (examples) comes as lines of "| "; they become code. Other lines are plain words."""
+    """Lines that click does not wrap (examples) come with "| " and become code; other lines are plain words."""
     made: list[str] = []
     inside = False
     for line in lines:
