@@ -137,6 +137,7 @@ class Picture(FromCommands):
             raise ExtensionError(f"{self.get_location()}: no command has drawn {self.arguments[0]}")
         image = nodes.image(uri=os.path.relpath(path, self.env.srcdir / Path(self.env.docname).parent))
         image["alt"] = self.options["alt"]
+        image["width"] = "100%"  # and a link to the picture in its own size
         self.set_source_info(image)
         return [image]
 
