@@ -10,16 +10,23 @@
     mcsim min-ram my-fix.toml --variant my-fix --p 0.01
     ```
 
+    ```{checked}
+    import mcsim
+    assert mcsim.load("results/mail-2022").summary()["failures"].sum() > 0
+    ```
+
     ```{picture} boot/map.svg
     :alt: Map of memory
     ```
 
-Each page has a temporary folder of its own, in which `boots` is the folder of test recordings. A command that ends with
-another exit code than 0 (or `exit`), and a picture that no command has drawn, end the build. `-D run_commands=0` runs
-nothing and shows the commands alone.
+Each page has a temporary folder of its own, in which `boots` is the folder of test recordings. What ends the build: a
+command with another exit code than 0 (or `exit`); an assertion that fails (`checked` leaves nothing on the page, it
+keeps the words of the page true); a picture that no command has drawn. `-D run_commands=0` runs nothing and shows the
+commands alone.
 """
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -38,7 +45,7 @@ LONGEST = 300  # seconds that a command may take
 
 
 class FromCommands(SphinxDirective):
-    """What the three directives have in common: the page's folder."""
+    """What the directives have in common: the page's folder."""
 
     has_content = True
     final_argument_whitespace = False
@@ -103,6 +110,18 @@ class Shown(FromCommands):
         return done.stdout.rstrip()
 
 
+class Checked(Shown):
+    """Python that asserts what the words of the page say about the output above; it leaves nothing on the page."""
+
+    option_spec: ClassVar[dict[str, Any]] = {}
+
+    def run(self) -> list[nodes.Node]:
+        """Run it."""
+        if self.runs():
+            self.output(f"python -c {shlex.quote(chr(10).join(self.content))}")
+        return []
+
+
 class Written(FromCommands):
     """A file that the commands of the page find in their folder, and its text."""
 
@@ -156,6 +175,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     """For Sphinx. Pages are read one after another: commands use all processors themselves."""
     app.add_config_value("run_commands", True, "env", bool)
     app.add_directive("shown", Shown)
+    app.add_directive("checked", Checked)
     app.add_directive("written", Written)
     app.add_directive("picture", Picture)
     app.connect("builder-inited", make_folder)

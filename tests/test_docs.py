@@ -109,6 +109,16 @@ class TestShown:
     def test_a_command_that_should_fail_and_does_not_ends_the_build(self, page):
         assert page("```{shown}\n:exit: 3\ntrue\n```")[0] != 0
 
+    def test_a_claim_that_holds_leaves_nothing_on_the_page(self, page):
+        code, plain, _ = page("```{checked}\nassert 1 + 1 == 2\n```")
+        assert code == 0
+        assert "assert" not in plain
+
+    def test_a_claim_that_does_not_hold_ends_the_build(self, page):
+        code, _, said = page("```{checked}\nassert 1 + 1 == 3\n```")
+        assert code != 0
+        assert "AssertionError" in said
+
     def test_what_is_cut_is_said(self, page):
         code, plain, _ = page("```{shown}\n:lines: 2\nseq 10 19\n```")
         assert code == 0
