@@ -5,6 +5,7 @@
 #   make test-bounds, test-plain   tests with every index checked; some of them without the compiler
 #   make lint    ruff and mypy
 #   make bench   how fast it is, beside C twins (needs a C compiler; ARGS="--only buddy", "--gate")
+#   make docs    the pages of docs/ as a site, build/docs/index.html, with what commands print (about a minute)
 #
 # What the pages in docs/ and the README show, made again:
 #   make readme           table and picture of the README (runs what make run has not run yet)
@@ -14,14 +15,14 @@
 #   make explain          docs/explain.md
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
 #
-#   make lock    choose the newest versions and write requirements.lock
+#   make lock    choose the newest versions and write requirements.lock and docs/requirements.lock
 #   make clean   remove .venv, caches and builds; results stay
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds test-plain lint bench format readme fidelity validation results explain sameness wheel lock clean
+.PHONY: run test test-bounds test-plain lint bench format readme fidelity validation results explain sameness docs wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -79,6 +80,11 @@ explain: .venv/.installed
 sameness: .venv/.installed
 	$(BIN)/python -m docs.update_sameness
 
+# -E: commands are run anew each time. A warning ends it, but not before all of them are printed.
+docs: .venv/.installed .venv/.docs
+	$(BIN)/sphinx-build -E -n -W --keep-going -q $(ARGS) docs build/docs
+	@echo "written: build/docs/index.html"
+
 wheel: .venv/.installed
 	$(BIN)/python -m build --wheel --no-isolation
 
@@ -94,11 +100,19 @@ wheel: .venv/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
+# What only `make docs` needs, in versions that agree with requirements.lock.
+.venv/.docs: .venv/.packages docs/requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
+
 lock: .venv/.packages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip compile pyproject.toml --extra dask --group dev --group build --universal --python-version 3.11 --upgrade \
 	  --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock" \
 	  -o requirements.lock
+	$(BIN)/uv pip compile --group docs --constraint requirements.lock --universal --python-version 3.11 --upgrade \
+	  --generate-hashes --no-emit-index-url --no-emit-find-links --quiet --custom-compile-command "make lock" \
+	  -o docs/requirements.lock
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
