@@ -13,6 +13,7 @@
 #   make validation       docs/validation.md and results/predictions/N.csv
 #   make results          docs/results/
 #   make explain          docs/explain.md
+#   make performance      docs/performance.md (what mcsim bench prints; best on an idle machine)
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
 #
 #   make lock    choose the newest versions and write requirements.lock and docs/requirements.lock
@@ -22,7 +23,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds test-plain lint bench format readme fidelity validation results explain sameness docs wheel lock clean
+.PHONY: run test test-bounds test-plain lint bench format readme fidelity validation results explain performance sameness docs wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -76,6 +77,9 @@ results: .venv/.installed
 
 explain: .venv/.installed
 	$(BIN)/python -m docs.update_explain
+
+performance: .venv/.installed
+	$(BIN)/python -m docs.update_performance
 
 sameness: .venv/.installed
 	$(BIN)/python -m docs.update_sameness

@@ -38,6 +38,6 @@ nitpick_ignore_regex = [
     ("py:class", r"(pathlib\.)?Path|pl\..*|polars\..*|np\..*|numpy\..*|Figure|Text|NDArray"),
     (
         "py:class",
-        r"(mcsim\.[a-z_.]+\.)?(Experiment|Task|Progress|Backend|Ending|Snapshot|Timeline|Block|Divergence|Factor)",
+        r"(mcsim\.[a-z_.]+\.)?(Experiment|Task|Progress|Backend|Ending|Snapshot|Timeline|Block|Divergence|Factor|Estimate|Repetition)",
     ),
 ]
