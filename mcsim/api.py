@@ -175,7 +175,7 @@ def rare(
     variant: str,
     ram: str,
     repetitions: int = 20,
-    boots: int = 500,
+    boots: int = 100,
     level: float = 0.95,
     out: str | Path | None = None,
     seed: int | None = None,
