@@ -141,7 +141,7 @@ class TestParticles:
         )  # fmt: skip
         same = outcomes["recording"] == recording
         failed = outcomes["failed"][same] == 1
-        assert 5 < failed.sum() < same.sum() - 5
+        assert 2 < failed.sum() < same.sum() - 2
         assert np.array_equal(boots.dangers[same] == math.inf, failed)
 
     def test_moves_leave_the_level_behind_them(self) -> None:
