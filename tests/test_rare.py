@@ -194,7 +194,7 @@ class TestCommand:
     def test_agrees_with_plain_boots_where_one_in_a_hundred_fails(self, tmp_path: Path) -> None:
         """209 of 20,000 plain boots failed. Intervals at 99.9 % miss each other once in 1,000 seeds at most."""
         found = mcsim.rare(
-            "mail-2022", variant="tail-free", ram="35M", repetitions=6, boots=50, level=0.999, out=tmp_path
+            "mail-2022", variant="tail-free", ram="35M", repetitions=6, boots=20, level=0.999, out=tmp_path
         )
         assert any(found.levels)
         low, high = interval(209, 20_000, 0.999)

@@ -171,6 +171,6 @@ def _limits(found: Rare) -> list[str]:
         "Student's and of a lognormal distribution's (when it fails: docs/statistics.md, Rare events).",
         "How far the model is from real boots is not in it, least of all for failures so rare (docs/validation.md).",
     ]
-    if found.estimate.p == 0.0 or not found.levels:
+    if found.estimate.p == 0.0 or not any(found.levels):
         lines[0] = f"Interval: {percent(found.level)}, exact (Clopper-Pearson), of plain boots."
     return lines
