@@ -1,10 +1,10 @@
 """Boots that are moved step by step towards failure: what `mcsim rare` is built on (mcsim/stats/rare.py).
 
-A boot is a *particle* here: for each of its coordinates the number of the boot from which that one takes its random
-numbers. Coordinates are the recording, the pre-init phase, the clock (phase of the tick and factor of the whole boot)
-and each block of eight requests of each lane. A particle that has the same number everywhere is that boot of
-kernels/batch.py. A random number is a function of (seed, boot, purpose, lane, request); so a part of a boot can be
-drawn anew, by numbers that nothing else has used, while the rest stays as it is.
+A boot is a *particle* here: its recording, and for each other coordinate the number of the boot from which that one
+takes its random numbers. These are the pre-init phase, the clock (phase of the tick and factor of the whole boot) and
+each block of eight requests of each lane. A particle that has the same number everywhere is that boot of
+kernels/batch.py, if that draws the same recording. A random number is a function of (seed, boot, purpose, lane,
+request); so a part of a boot can be drawn anew, by numbers that nothing else has used, while the rest stays as it is.
 """
 
 import math
@@ -17,8 +17,8 @@ from kernels.boot import Boot, begin_boot, place_entry
 from kernels.compile import kernel
 from kernels.page_alloc import MAX_ORDER, Zone
 from kernels.policy import Policy
-from kernels.program import LANE_END, LANE_FIRST, RECORDING_LANE, RECORDING_LANE_END, Program
-from kernels.rng import PURPOSE_GAP, PURPOSE_PRE_INIT, PURPOSE_RECORDING, philox4x32, random_below
+from kernels.program import KIND, LANE_END, LANE_FIRST, OP_EXEC, RECORDING_LANE, RECORDING_LANE_END, Program
+from kernels.rng import PURPOSE_GAP, PURPOSE_PRE_INIT, philox4x32, random_below
 from kernels.sched import (
     CURRENT,
     DRAWS_END,
@@ -42,16 +42,18 @@ PURPOSE_MOVE = 32  # which coordinates a move draws anew; k = eight coordinates
 PURPOSE_COPY = 33  # which particles are copied once more than the others; entity = stage
 
 # Coordinates of a particle; from FIRST_BLOCK on the blocks of requests.
-RECORDING = 0
+RECORDING = 0  # the recording itself; it never changes
 PRE_INIT = 1
 CLOCK = 2
 FIRST_BLOCK = 3
 
 ALWAYS = 1 << 16  # a chance of one
 
-# Danger of a boot: the sum of 8^-(free blocks) over its requests. A request with one free block less counts as eight;
-# about so much rarer is a boot that comes one block closer to failure.
+# Danger of a boot: the sum over its execs, each of which asks for a block, of 8^-(free blocks). An exec with one free
+# block less counts as eight. What was free some requests ago counts, too, less each time: an exec soon after a shortage
+# would have failed a little earlier. Where no exec comes near, a shortage is no danger.
 BITS_A_BLOCK = 3
+MEMORY = 0.9  # from one request to the next
 FAILED = math.inf
 STUCK = -1.0  # every lane waits for another: the program itself is wrong
 
@@ -59,7 +61,6 @@ STUCK = -1.0  # every lane waits for another: the program itself is wrong
 class Move(NamedTuple):
     """How likely a move draws a coordinate anew, in 65536ths (ALWAYS: surely)."""
 
-    recording: int
     pre_init: int
     clock: int
     block: int
@@ -100,10 +101,7 @@ def draw_words_of_particle(sched: Sched, seed: Any, offset: Any, particle: Any, 
 @kernel
 def run_particle(program: Program, timing: Timing, sched: Sched, seed: Any, offset: Any, particle: Any) -> int:
     """run_boot() of a particle. Returns its recording, -1 if every lane waits."""
-    recordings = program.recording.shape[0]
-    recording: Any = np.int64(
-        random_below(seed, particle[RECORDING], PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
-    )
+    recording: Any = np.int64(particle[RECORDING])
     start_init(program, timing, sched, seed, particle[CLOCK], recording)
     draw_words_of_particle(sched, seed, offset, particle, recording)
     set_gaps(timing, sched, recording)
@@ -133,9 +131,9 @@ def danger_of(
     order: int,
     particle: Any,
 ) -> float:
-    """How close a particle comes to having no free block of `order`, from /init to the prompt; FAILED if it fails.
+    """How close a particle comes to an exec without a free block of `order`; FAILED if it fails.
 
-    Sums of powers of two in a fixed order: the same on every machine. STUCK if it never ends.
+    Sums and products in a fixed order: the same on every machine. STUCK if it never ends.
     """
     recording = run_particle(program, timing, sched, seed, offset, particle)
     if recording < 0:
@@ -145,10 +143,14 @@ def danger_of(
     if not begin_boot(boot, program, policy, phase):
         return FAILED
     danger = 0.0
+    shortage = 0.0
     for position in range(sched.clock[STREAM_LENGTH]):
+        shortage = max(shortage * MEMORY, math.ldexp(1.0, -BITS_A_BLOCK * free_blocks(boot.zone, order)))
+        what = np.int64(sched.stream[position])
+        if what >= 0 and program.op[what, KIND] == OP_EXEC:
+            danger += shortage
         if not place_entry(boot, program, policy, sched, recording, position):
             return FAILED
-        danger += math.ldexp(1.0, -BITS_A_BLOCK * free_blocks(boot.zone, order))
     return danger
 
 
@@ -161,7 +163,7 @@ def propose(particle: Any, proposal: Any, seed: Any, number: int, move: Move, wo
         bits = (np.int64(words[(i >> 1) & 3]) >> ((i & 1) * 16)) & 0xFFFF
         chance = move.block
         if i == RECORDING:
-            chance = move.recording
+            chance = 0
         elif i == PRE_INIT:
             chance = move.pre_init
         elif i == CLOCK:
@@ -189,8 +191,8 @@ def move_particles(
     """Offer particle i a move with the numbers of boot `first` + i; it is taken if the danger is still above `level`.
 
     particles: int64 (n, coordinates). dangers: float64[n], of them. proposal: int64[coordinates], work space. With a
-    move of all coordinates and a level below 0, particle i becomes boot `first` + i. Returns how many were taken, -1
-    if a particle is STUCK.
+    move of all coordinates and a level below 0, particle i becomes a plain boot of its recording. Returns how many were
+    taken, -1 if a particle is STUCK.
     """
     taken = 0
     for i in range(particles.shape[0]):

@@ -175,7 +175,7 @@ def rare(
     variant: str,
     ram: str,
     repetitions: int = 20,
-    boots: int = 500,
+    boots: int = 100,
     level: float = 0.95,
     out: str | Path | None = None,
     seed: int | None = None,
@@ -184,8 +184,8 @@ def rare(
 ) -> Rare:
     """P(OOM) of one variant at one RAM size (such as "37M") where plain boots hardly ever fail.
 
-    Multilevel splitting: `repetitions` independent estimates of `boots` boots a stage; `mcsim.stats.rare` explains
-    method and fields. UserError for any bad input.
+    Multilevel splitting: `repetitions` independent estimates of `boots` boots of each recording a stage;
+    `mcsim.stats.rare` explains method and fields. UserError for any bad input.
     """
     from mcsim.stats.rare import rare as split
 

@@ -17,24 +17,23 @@ from mcsim.stats.rare import Rare
 
 PAGE = Path(__file__).with_name("rare.md")
 EXPERIMENT = "mail-2022"
-CELLS = (("tail-free", "35M"), ("maple-naive", "42M"))
-PLAIN_BOOTS = 20_000
-REPETITIONS, BOOTS = 8, 200
+CELLS = (("tail-free", "35M", 20_000), ("maple-naive", "42M", 20_000), ("maple-naive", "43M", 200_000))  # plain boots
+REPETITIONS, BOOTS = 10, 50
 RARE = ("rare", "maple-naive", "43M")
-RARE_REPETITIONS, RARE_BOOTS = 8, 250
+RARE_REPETITIONS, RARE_BOOTS = 20, 120
 
 
-def plain(variant: str, ram: str) -> int:
+def plain(variant: str, ram: str, boots: int) -> int:
     """How many of the plain boots fail."""
     experiment = dataclasses.replace(load(EXPERIMENT), ram=(parse_size(ram),), name=f"rare-plain-{variant}-{ram}")
     result = mcsim.run(
         experiment,
-        boots=PLAIN_BOOTS,
+        boots=boots,
         variants=[variant],
         out=ROOT / "results" / experiment.name,
         progress=PlainLines(sys.stderr),
     )
-    return int((result.outcomes(variant, ram)["failed"].to_numpy()[:PLAIN_BOOTS] != 0).sum())
+    return int((result.outcomes(variant, ram)["failed"].to_numpy()[:boots] != 0).sum())
 
 
 def split(experiment: str, variant: str, ram: str, repetitions: int, boots: int) -> Rare:
@@ -56,13 +55,13 @@ def agreement() -> str:
         "| cell | plain: failed | P | exact 95 % | splitting: P | 95 % | boots | plain boots for its error |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for variant, ram in CELLS:
-        failed = plain(variant, ram)
-        low, high = interval(failed, PLAIN_BOOTS)
+    for variant, ram, boots in CELLS:
+        failed = plain(variant, ram, boots)
+        low, high = interval(failed, boots)
         found = split(EXPERIMENT, variant, ram, REPETITIONS, BOOTS)
         p = found.estimate
         lines.append(
-            f"| {variant}, {ram} | {failed} of {PLAIN_BOOTS:,} | {failed / PLAIN_BOOTS:.2e} | {low:.2e} .. {high:.2e} "
+            f"| {variant}, {ram} | {failed} of {boots:,} | {failed / boots:.2e} | {low:.2e} .. {high:.2e} "
             f"| {p.p:.2e} | {p.low:.2e} .. {p.high:.2e} | {found.boots:,} | {found.plain_boots:,.0f} |"
         )
     return "\n".join(lines)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.option("--variant", metavar="V", help="The kernel variant.")
 @click.option("--ram", metavar="R", help="The RAM size, as 37M (any of the machine's, also outside of the experiment).")
 @click.option("--repetitions", type=int, default=20, show_default=True, metavar="N", help="Independent estimates.")
-@click.option("--boots", type=int, default=500, show_default=True, metavar="N", help="Boots at each level.")
+@click.option("--boots", type=int, default=100, show_default=True, metavar="N", help="Of each recording at each level.")
 @click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Of the interval.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder [default: results/NAME-rare].")
 @click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
@@ -90,7 +90,7 @@ def page(found: Rare, name: str) -> str:
 
     task = found.task
     title = f"{name}, {task.variant} at {format_size(task.ram)}, seed {task.seed}"
-    parts = [[title, *_answer(found)], _stages(found), wrapped(_words(found)), wrapped(_limits(found))]
+    parts = [[title, *_answer(found)], _recordings(found), wrapped(_words(found)), wrapped(_limits(found))]
     return "\n\n".join("\n".join(wrapped(part)) for part in parts) + "\n"
 
 
@@ -98,7 +98,7 @@ def _answer(found: Rare) -> list[str]:
     from mcsim.report.text import percent
 
     p, low, high, error = found.estimate
-    done = f"{len(found.repetitions)} repetitions of {found.repetitions[0].size:,} boots a stage"
+    done = f"{len(found.repetitions)} repetitions of {len(found.levels)} recordings by {_size(found):,} boots a stage"
     if p == 0.0:
         return [
             f"P(OOM)       <{high:.2g}   ({percent(found.level)}, exact, from plain boots alone)",
@@ -107,7 +107,7 @@ def _answer(found: Rare) -> list[str]:
     lines = [
         f"P(OOM)       {p:.3g}",
         f"{percent(found.level):<12} {low:.2g} .. {high:.2g}",
-        f"work         {found.boots:,} boots: {done}, and a pilot",
+        f"work         {found.boots:,} boots: {done}, and the pilots",
     ]
     if math.isfinite(found.plain_boots):
         lines.append(f"plain boots  {found.plain_boots:,.0f} would give the same relative error ({100 * error:.0f} %)")
@@ -115,32 +115,32 @@ def _answer(found: Rare) -> list[str]:
     return lines
 
 
-def _stages(found: Rare) -> list[str]:
-    """A line per stage, over all repetitions."""
-    size, number = found.repetitions[0].size, len(found.repetitions)
-    lines = [f"{'stage':>5}{'free blocks':>13}{'above, %':>10}{'least':>8}{'most':>8}{'moved, %':>10}"]
-    for stage in range(len(found.levels) + 1):
-        counts = [each.above[stage] if stage < len(each.above) else 0 for each in found.repetitions]
-        reached = sum(stage <= len(each.moved) for each in found.repetitions)
-        moved = [each.moved[stage] for each in found.repetitions if stage < len(each.moved)]
-        blocks = "failed" if stage == len(found.levels) else f"{free_blocks(found.levels[stage]):.2f}"
-        share, least, most = (100 * count / size for count in (sum(counts) / max(1, reached), min(counts), max(counts)))
-        taken = f"{100 * sum(moved) / len(moved):.0f}" if moved else "-"
-        lines.append(f"{stage + 1:>5}{blocks:>13}{share:>10.1f}{least:>8.1f}{most:>8.1f}{taken:>10}")
-    return [*lines, f"(over {number} repetitions)"]
+def _size(found: Rare) -> int:
+    return found.repetitions[0].chains[0].size
 
 
-def free_blocks(danger: float) -> float:
-    """A danger as a number of free blocks: a boot that is once so close has it, one that is so often has less."""
-    return -math.log2(danger) / 3
+def _recordings(found: Rare) -> list[str]:
+    """A line per recording, over all repetitions."""
+    total = sum(each.estimate for each in found.repetitions) * len(found.levels)
+    lines = [f"{'recording':>9}{'stages':>8}{'P(OOM)':>10}{'share, %':>10}{'not reached':>13}{'moved, %':>10}"]
+    for recording, levels in enumerate(found.levels):
+        chains = [each.chains[recording] for each in found.repetitions]
+        values = [chain.estimate for chain in chains]
+        none = sum(value == 0.0 for value in values)
+        mean = f"{sum(values) / len(values):.2g}" if any(values) else "-"
+        share = f"{100 * sum(values) / total:.1f}" if any(values) else "-"
+        last = [chain.moved[-1] for chain in chains if chain.moved]
+        moved = f"{100 * sum(last) / len(last):.0f}" if last else "-"
+        lines.append(f"{recording:>9}{len(levels) + 1:>8}{mean:>10}{share:>10}{none:>13}{moved:>10}")
+    return [*lines, f"(over {len(found.repetitions)} repetitions; moved: at the last stage reached)"]
 
 
 def _words(found: Rare) -> list[str]:
     values = sorted(each.estimate for each in found.repetitions)
     lines = [
-        f"A stage keeps the boots that came closer to having no free block of order {found.order} than its level says "
-        "(a soft minimum: the longer a boot is close, the fewer free blocks it counts), copies them and draws parts of "
-        "them anew. P(OOM) is the product of the shares above, in each repetition; the estimate is the mean over "
+        f"For each recording, a stage keeps the boots of which an exec came closer to finding no free block of order "
+        f"{found.order} than its level says, copies them and draws parts of them anew. P(OOM) of a recording is the "
+        "product of the shares kept, P(OOM) the mean over recordings (a boot draws each as likely as another) and over "
         "repetitions, unbiased for any levels.",
     ]
     if found.estimate.p == 0.0:
@@ -171,6 +171,6 @@ def _limits(found: Rare) -> list[str]:
         "Student's and of a lognormal distribution's (when it fails: docs/statistics.md, Rare events).",
         "How far the model is from real boots is not in it, least of all for failures so rare (docs/validation.md).",
     ]
-    if found.estimate.p == 0.0 or not found.levels:
+    if found.estimate.p == 0.0 or not any(found.levels):
         lines[0] = f"Interval: {percent(found.level)}, exact (Clopper-Pearson), of plain boots."
     return lines

@@ -15,26 +15,34 @@ if TYPE_CHECKING:
 
 SLICE = 32  # boots from one word to the user to the next
 FIRST_BOOT = 1 << 40  # beyond the numbers of boots that `mcsim run` simulates
-BOOTS_SHIFT = 28  # numbers for each repetition: more than it can use
+BOOTS_SHIFT = 28  # numbers for each recording in each repetition: more than they can use
 MAX_REPETITIONS = 10_000
 
-# What is drawn anew in one move, as chances: recording, pre-init phase, clock, each block of requests. Any choice gives
-# an unbiased estimate. Phases are exchanged easily; a few blocks change which pages go where, more of them the order of
-# processes; another recording in the same time is seldom as close to failure, but other moves never change it.
+# What is drawn anew in one move, as chances: pre-init phase, clock, each block of requests. Any choice gives an
+# unbiased estimate. A few blocks change which pages go where, more of them the order of processes.
 MOVES = (
-    (0.0, 1.0, 0.0, 0.0),
-    (1.0, 0.0, 0.0, 0.0),
-    (0.0, 0.0, 0.0, 1 / 128),
-    (0.0, 1.0, 0.0, 0.0),
-    (0.0, 0.0, 0.1, 1 / 32),
+    (1.0, 0.0, 0.0),
+    (0.0, 0.0, 1 / 128),
+    (1.0, 0.0, 0.0),
+    (0.0, 0.1, 1 / 32),
 )
 
 
 class Population:
-    """So many boots of one task, and how dangerous each is; all random numbers follow from `repetition`."""
+    """So many boots of one recording of a task, and how dangerous each is.
+
+    All random numbers follow from `repetition` and `recording`.
+    """
 
     def __init__(
-        self, task: Task, source: str, size: int, repetition: int, order: int, tell: Callable[[int], None]
+        self,
+        task: Task,
+        source: str,
+        size: int,
+        repetition: int,
+        recording: int,
+        order: int,
+        tell: Callable[[int], None],
     ) -> None:
         """`tell` is told of boots that have been simulated; `order` is that of the blocks that may run out."""
         import numpy as np
@@ -42,7 +50,7 @@ class Population:
         from kernels.boot import make_boot
         from kernels.maple_tree import LAYOUT_32, LAYOUT_64
         from kernels.sched import make_sched
-        from kernels.splitting import block_offsets
+        from kernels.splitting import RECORDING, block_offsets
 
         program = kernel.load_workload(source).arrays
         layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
@@ -53,16 +61,17 @@ class Population:
         )
         self._how = (task.seed, offset, order)
         self._seed = task.seed
-        self._first = FIRST_BOOT + (repetition << BOOTS_SHIFT)
+        self._first = FIRST_BOOT + ((repetition * len(program.recording) + recording) << BOOTS_SHIFT)
         self._tell = tell
         self._proposal = np.zeros(int(offset[-1]), np.int64)
         self._particles = np.zeros((size, int(offset[-1])), np.int64)
+        self._particles[:, RECORDING] = recording
         self.dangers: NDArray[np.float64] = np.zeros(size)
         self.boots = 0
 
     def start(self) -> None:
         """Plain boots."""
-        self._offer((1.0, 1.0, 1.0, 1.0), -1.0)
+        self._offer((1.0, 1.0, 1.0), -1.0)
 
     def move(self, level: float) -> float:
         """Offer each boot all moves, under which it stays above `level`; the share that was taken."""
@@ -102,7 +111,12 @@ class Population:
 
 def warm_up(task: Task, source: str, order: int) -> None:
     """Compile the kernels, or load them from the cache."""
-    Population(task, source, 1, 0, order, lambda boots: None).start()
+    Population(task, source, 1, 0, 0, order, lambda boots: None).start()
+
+
+def recordings_of(source: str) -> int:
+    """How many recordings the workload has; a boot draws each as likely as another."""
+    return len(kernel.load_workload(source).arrays.recording)
 
 
 def largest_order(task: Task, source: str) -> int:

@@ -1,10 +1,11 @@
 """P(OOM) where it is so small that plain boots hardly ever fail: multilevel splitting.
 
-A *danger* is computed for each boot (kernels/splitting.py: how long it was how close to having no free block of the
-order that program images need), infinite for one that fails. Levels of danger lead up to failure. A repetition starts
-with `size` plain boots. At each level it keeps those above it, copies them until there are `size` again, and moves the
-copies: parts of the random numbers of each are drawn anew, and what comes of that is taken if it is still above the
-level. The estimate is the product, over the levels and failure, of the share of boots above them.
+A *danger* is computed for each boot (kernels/splitting.py: how close its execs came to finding no free block of the
+order that program images need), infinite for one that fails. Levels of danger lead up to failure. A *chain* starts with
+`size` plain boots of one recording. At each level it keeps those above it, copies them until there are `size` again,
+and moves the copies: parts of the random numbers of each are drawn anew, and what comes of that is taken if it is still
+above the level. Its estimate is the product, over the levels and failure, of the share of boots above them. A
+repetition is a chain of each recording, and its estimate their mean: boots draw each recording as likely as another.
 
 Unbiased: a move proposes independent new values for coordinates chosen without looking at the boot, and takes them if
 the boot stays above the level. That is a Metropolis step, which leaves the law of boots above the level as it is. With
@@ -14,7 +15,7 @@ and if for one, then for the next (P. Del Moral, Feynman-Kac Formulae, 2004, the
 Furon, A. Guyader, Statistics and Computing 22, 2012; Z. I. Botev, D. P. Kroese, the same volume). With f = 1 for
 failing boots that is P(OOM). It holds for any levels, moves and sizes fixed beforehand: bad ones cost precision only.
 
-Levels come from a pilot repetition with random numbers of its own, which is not part of the estimate.
+Levels come from a pilot with random numbers of its own, one for each recording, which is not part of the estimate.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -38,13 +39,13 @@ if TYPE_CHECKING:
     from mcsim.run.progress import Progress
 
 LEVEL = 0.95
-SIZE = 500
+SIZE = 100
 REPETITIONS = 20
 FEWEST_REPETITIONS = 5
 SIZES = (20, 1_000_000)
 KEPT = 0.2  # share of boots above a level, in the pilot
-SMALLEST = 1e-12  # how rare the last level may be; what is rarer is not looked for
-FORMAT = 1
+SMALLEST = 1e-10  # how rare the last level may be; what is rarer is not looked for
+FORMAT = 2
 
 
 class Population(Protocol):
@@ -70,13 +71,12 @@ class Population(Protocol):
         ...
 
 
-class Repetition(NamedTuple):
+class Chain(NamedTuple):
     """above: boots above each level, and last those that failed; moved: share of moves taken at each level.
 
     failed: how many of the plain boots at the start failed.
     """
 
-    number: int
     size: int
     failed: int
     above: list[int]
@@ -85,8 +85,30 @@ class Repetition(NamedTuple):
 
     @property
     def estimate(self) -> float:
-        """Of P(OOM)."""
+        """Of P(OOM) of boots of this recording."""
         return math.prod(count / self.size for count in self.above)
+
+
+class Repetition(NamedTuple):
+    """A chain of each recording."""
+
+    number: int
+    chains: list[Chain]
+
+    @property
+    def estimate(self) -> float:
+        """Of P(OOM)."""
+        return math.fsum(chain.estimate for chain in self.chains) / len(self.chains)
+
+    @property
+    def boots(self) -> int:
+        """All that were simulated."""
+        return sum(chain.boots for chain in self.chains)
+
+    @property
+    def failed(self) -> int:
+        """How many of the plain boots at the start failed."""
+        return sum(chain.failed for chain in self.chains)
 
 
 class Estimate(NamedTuple):
@@ -101,13 +123,13 @@ class Estimate(NamedTuple):
 class Rare(NamedTuple):
     """What `rare` found.
 
-    estimate: see Estimate. levels: dangers, ascending. repetitions: those in the estimate. boots: all that were
-    simulated, with those of the pilot. order: of the blocks whose number makes the danger.
+    estimate: see Estimate. levels: dangers, ascending, of each recording. repetitions: those in the estimate. boots:
+    all that were simulated, with those of the pilots. order: of the blocks whose number makes the danger.
     """
 
     estimate: Estimate
     level: float
-    levels: list[float]
+    levels: list[list[float]]
     repetitions: list[Repetition]
     boots: int
     order: int
@@ -155,8 +177,8 @@ def next_level(dangers: NDArray[np.float64], level: float) -> float:
     return float(higher[0]) if len(higher) else math.inf
 
 
-def pilot(population: Population, say: Callable[[str], None]) -> list[float]:
-    """Levels between plain boots and failure, ascending; `say` is told of each."""
+def pilot(population: Population) -> list[float]:
+    """Levels between plain boots and failure, ascending."""
     levels: list[float] = []
     level, reached = -1.0, 1.0
     population.start()
@@ -167,14 +189,13 @@ def pilot(population: Population, say: Callable[[str], None]) -> list[float]:
         above = np.flatnonzero(population.dangers > level)
         levels.append(level)
         reached *= len(above) / len(population.dangers)
-        say(f"pilot: level {len(levels)}, which about one in {1 / reached:,.0f} boots reaches")
         population.keep(copies(above, len(population.dangers), population.below(len(above), len(levels))))
         population.move(level)
     return levels
 
 
-def repeat(population: Population, levels: Sequence[float], number: int) -> Repetition:
-    """One repetition over fixed levels."""
+def climb(population: Population, levels: Sequence[float]) -> Chain:
+    """One chain over fixed levels."""
     size = len(population.dangers)
     counts: list[int] = []
     moved: list[float] = []
@@ -189,7 +210,7 @@ def repeat(population: Population, levels: Sequence[float], number: int) -> Repe
         moved.append(population.move(level))
     else:
         counts.append(int((population.dangers == math.inf).sum()))
-    return Repetition(number, size, failed, counts, moved, population.boots)
+    return Chain(size, failed, counts, moved, population.boots)
 
 
 def estimate(values: Sequence[float], level: float) -> Estimate:
@@ -237,7 +258,7 @@ def rare(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Rare:
-    """Estimate P(OOM) of one variant at one RAM size from `repetitions` of `size` boots a stage.
+    """Estimate P(OOM) of one variant at one RAM size from `repetitions` of `size` boots of each recording a stage.
 
     out: folder (default: results/NAME-rare). Each finished repetition is a line of a file there whose name and first
     line say what it belongs to; those that it holds are not simulated again. The answer and the file are the same with
@@ -267,9 +288,10 @@ def rare(
     done = [journal.repetitions[number] for number in range(1, repetitions + 1)]
     found = estimate([each.estimate for each in done], level)
     boots = journal.pilot_boots + sum(each.boots for each in done)
-    if found.p == 0.0 or not journal.levels:
-        # What the plain boots at the start of the repetitions show by themselves.
-        plain = interval(sum(each.failed for each in done), size * len(done), level)
+    if found.p == 0.0 or not any(journal.levels):
+        # What the plain boots at the start of the repetitions show by themselves. Equally many of each recording: their
+        # number of failures varies less than a binomial one, so that the interval is on the safe side.
+        plain = interval(sum(each.failed for each in done), size * len(journal.levels) * len(done), level)
         found = found._replace(low=plain.low if found.p else 0.0, high=plain.high)
     return Rare(found, level, journal.levels, done, boots, order, task, journal.path)
 
@@ -313,7 +335,7 @@ class Journal:
         name = sha256(canonical_json(self.head))[:16]
         self.path = folder / f"{task.variant}-{format_size(task.ram)}-{name}.jsonl"
         self.size, self.order = size, order
-        self.levels: list[float] = []
+        self.levels: list[list[float]] = []
         self.pilot_boots = 0
         self.repetitions: dict[int, Repetition] = {}
         if self.path.exists():
@@ -327,12 +349,14 @@ class Journal:
             if head != json.loads(json.dumps(self.head)):
                 raise ValueError("its first line is of something else")
             self.levels, self.pilot_boots = list(pilot_line["levels"]), int(pilot_line["boots"])
-            self.repetitions = {line["number"]: Repetition(**line) for line in lines}
+            for line in lines:
+                chains = [Chain(*chain) for chain in line["chains"]]
+                self.repetitions[line["number"]] = Repetition(line["number"], chains)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"cannot be read: {error}", file=self.path, valid=START_AFRESH) from None
 
-    def add_pilot(self, levels: Sequence[float], boots: int) -> None:
-        """Keep what the pilot found."""
+    def add_pilot(self, levels: Sequence[list[float]], boots: int) -> None:
+        """Keep what the pilots found."""
         self.levels, self.pilot_boots = list(levels), boots
         self._write()
 
@@ -356,18 +380,26 @@ class Journal:
 
 
 def _simulate(journal: Journal, task: Task, source: str, missing: list[int], crew: int, progress: Progress) -> None:
-    """The pilot, if it is not there yet, then the missing repetitions, each kept when it is done."""
+    """The pilots, if they are not there yet, then the missing repetitions, each kept when it is done."""
     from joblib import Parallel, delayed
 
-    from mcsim.run.splitting import MOVES, Population
+    from mcsim.run.splitting import MOVES, Population, recordings_of
 
     size, order = journal.size, journal.order
     lock = threading.Lock()
 
+    def find_levels(recording: int) -> tuple[list[float], int]:
+        population = Population(task, source, size, 0, recording, order, lambda boots: None)
+        levels = pilot(population)
+        with lock:
+            progress.say(f"pilot: recording {recording} has {len(levels)} levels")
+        return levels, population.boots
+
     if not journal.pilot_boots:
-        first = Population(task, source, size, 0, order, lambda boots: None)
-        journal.add_pilot(pilot(first, progress.say), first.boots)
-    most = size * (1 + len(MOVES) * len(journal.levels))
+        recordings = range(recordings_of(source))
+        pilots = Parallel(n_jobs=crew, backend="threading", batch_size=1)(map(delayed(find_levels), recordings))
+        journal.add_pilot([levels for levels, _ in pilots], sum(boots for _, boots in pilots))
+    most = sum(size * (1 + len(MOVES) * len(levels)) for levels in journal.levels)
     progress.start(most * len(missing))
 
     def work(number: int) -> Repetition:
@@ -375,7 +407,11 @@ def _simulate(journal: Journal, task: Task, source: str, missing: list[int], cre
             with lock:  # workers tell at any time
                 progress.advance(boots, f"repetition {number}")
 
-        return repeat(Population(task, source, size, number, order, tell), journal.levels, number)
+        chains = [
+            climb(Population(task, source, size, number, recording, order, tell), levels)
+            for recording, levels in enumerate(journal.levels)
+        ]
+        return Repetition(number, chains)
 
     finished = Parallel(n_jobs=crew, backend="threading", return_as="generator_unordered", batch_size=1)(
         delayed(work)(number) for number in missing
