@@ -1,4 +1,4 @@
-"""Put what `mcsim bench` prints into docs/performance.md (`make performance`; some minutes, best on an idle machine)."""
+"""Put what `mcsim bench` prints into docs/performance.md (`make performance`; minutes, best on an idle machine)."""
 
 import subprocess
 import sys
