@@ -279,7 +279,7 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def inlined_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """`kernel` for the steps of a hot path: put into the caller, as a call with all its arrays takes 12 ns."""
+    """`kernel` for the steps of a hot path: put into the caller."""
     return _compile(function, forceinline=True)
 
 

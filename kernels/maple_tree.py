@@ -264,13 +264,20 @@ def mas_pop_node(maple: Maple, mas: int) -> int:
     return int(node)
 
 
-@kernel
+@inlined_kernel
 def mas_destroy(maple: Maple, slub: Slub, zone: Zone, mas: int) -> None:
     """Give back the nodes that the state still holds (mas_destroy)."""
+    maple.state[mas, PREALLOC] = 0
+    if maple.state[mas, ALLOCATED]:
+        give_back_nodes(maple, slub, zone, mas)
+
+
+@kernel
+def give_back_nodes(maple: Maple, slub: Slub, zone: Zone, mas: int) -> None:
+    """What `mas_destroy` does if there is any node."""
     state = maple.state[mas]
     have = state[ALLOCATED]
     state[ALLOCATED] = 0
-    state[PREALLOC] = 0
     if have > 2:
         for index in range(2, have):
             maple.objects[index - 2] = state[HELD + index]

@@ -13,7 +13,7 @@ from mcsim.errors import UserError, did_you_mean
 
 TWINS = "beside: the C twin"
 CELLS = "whole boots on one core"
-GROWTH = "beside: one worker; the first chunk; an eighth as many boots"
+GROWTH = "beside: one worker; the second chunk; an eighth as many boots"
 WAITING = "start-up"
 
 
