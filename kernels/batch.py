@@ -124,30 +124,44 @@ def write_outcome(
 
 
 @kernel
-def draw_recording(program: Program, sched: Sched, seed: Any, number: int, outcome: Any) -> None:
-    """Draw the recordings whose user phase and pre-init phase boot `number` runs, into its record."""
-    recordings = program.recording.shape[0]
-    phases = program.pre_init_range.shape[0]
-    outcome["recording"] = random_below(seed, number, PURPOSE_RECORDING, 0, 0, recordings, sched.scratch)
-    outcome["pre_init"] = random_below(seed, number, PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch)
+def recording_of(program: Program, seed: Any, number: Any, words: Any) -> int:
+    """The recording whose user phase boot `number` runs."""
+    return int(random_below(seed, number, PURPOSE_RECORDING, 0, 0, program.recording.shape[0], words))
+
+
+@kernel
+def pre_init_of(program: Program, seed: Any, number: Any, words: Any) -> int:
+    """The pre-init phase that boot `number` runs."""
+    return int(random_below(seed, number, PURPOSE_PRE_INIT, 0, 0, program.pre_init_range.shape[0], words))
 
 
 @kernel
 def draw_recordings(program: Program, sched: Sched, seed: Any, first: int, outcomes: Any) -> None:
-    """`draw_recording` for each record, of boots from `first` on."""
+    """Draw what boots from `first` on run, into their records."""
     for i in range(outcomes.shape[0]):
-        draw_recording(program, sched, seed, first + i, outcomes[i])
+        outcomes[i]["recording"] = recording_of(program, seed, first + i, sched.scratch)
+        outcomes[i]["pre_init"] = pre_init_of(program, seed, first + i, sched.scratch)
 
 
 @kernel
-def simulate_boot(
-    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, outcome: Any
+def end_boot(
+    program: Program,
+    timing: Timing,
+    policy: Policy,
+    sched: Sched,
+    boot: Boot,
+    ready: bool,
+    seed: Any,
+    number: int,
+    outcome: Any,
 ) -> bool:
-    """Simulate boot `number` alone and write its record (one element, OUTCOME). False if it is stuck."""
-    draw_recording(program, sched, seed, number, outcome)
+    """Run the user phase of boot `number`, if its pre-init phase got memory `ready`, and complete its record.
+
+    outcome: one element, OUTCOME, with what the boot runs. False if it is stuck.
+    """
     recording = np.int64(outcome["recording"])
     result = FAILED
-    if begin_boot(boot, program, policy, np.int64(outcome["pre_init"])):
+    if ready:
         result = run_and_place(program, timing, policy, sched, boot, seed, number, recording)
     else:
         reset_sched(program, timing, sched, seed, number, recording)
@@ -177,21 +191,15 @@ def simulate_boots(
     ready = False
     for place in range(order.shape[0]):
         i = order[place]
-        recording = np.int64(outcomes[i]["recording"])
         phase = np.int64(outcomes[i]["pre_init"])
         if phase != prepared:
             prepared = phase
             ready = begin_boot(boot, program, policy, phase)
             save_init(boot)
-        result = FAILED
         if ready:
             restore_init(boot, policy)
-            result = run_and_place(program, timing, policy, sched, boot, seed, first + i, recording)
-            if result == STUCK:
-                return int(i)
-        else:
-            reset_sched(program, timing, sched, seed, first + i, recording)
-        write_outcome(program, sched, boot, first + i, recording, result == FAILED, outcomes[i])
+        if not end_boot(program, timing, policy, sched, boot, ready, seed, first + i, outcomes[i]):
+            return int(i)
     return -1
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.batch import simulate_boot
+from kernels.batch import draw_recordings, end_boot
 from kernels.binfmt_flat import DATA_START_OFFSET, FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from kernels.boot import (
     FAILED_NOTHING,
@@ -22,6 +22,7 @@ from kernels.boot import (
     TASK_STRUCT_ROOM,
     TASK_STRUCTS,
     Boot,
+    begin_boot,
 )
 from kernels.compile import kernel
 from kernels.gfp import GFP_NORETRY, GFP_NOWARN
@@ -471,12 +472,14 @@ def blame_boots(
     """
     for i in range(numbers.shape[0]):
         boot.pre_handle[:, 0] = -1
-        if not simulate_boot(program, timing, policy, sched, boot, seed, numbers[i], outcomes[i]):
+        draw_recordings(program, sched, seed, numbers[i], outcomes[i : i + 1])
+        recording = np.int64(outcomes[i]["recording"])
+        phase = np.int64(outcomes[i]["pre_init"])
+        ready = begin_boot(boot, program, policy, phase)
+        if not end_boot(program, timing, policy, sched, boot, ready, seed, numbers[i], outcomes[i]):
             return i
         if boot.result[RESULT_CLASS] == FAILED_NOTHING:
             continue
-        recording = np.int64(outcomes[i]["recording"])
-        phase = np.int64(outcomes[i]["pre_init"])
         blame.contradictions[0] += find_page_owners(boot, program, recording, phase, found)
         add_boot(found, blame, boot.result[RESULT_ORDER])
     return numbers.shape[0]

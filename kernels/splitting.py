@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels.batch import pre_init_of
 from kernels.boot import Boot, begin_boot, place_entry
 from kernels.compile import kernel
 from kernels.page_alloc import MAX_ORDER, Zone
 from kernels.policy import Policy
 from kernels.program import KIND, LANE_END, LANE_FIRST, OP_EXEC, RECORDING_LANE, RECORDING_LANE_END, Program
-from kernels.rng import PURPOSE_GAP, PURPOSE_PRE_INIT, philox4x32, random_below
+from kernels.rng import PURPOSE_GAP, philox4x32
 from kernels.sched import (
     CURRENT,
     DRAWS_END,
@@ -138,9 +139,7 @@ def danger_of(
     recording = run_particle(program, timing, sched, seed, offset, particle)
     if recording < 0:
         return STUCK
-    phases = program.pre_init_range.shape[0]
-    phase: Any = np.int64(random_below(seed, particle[PRE_INIT], PURPOSE_PRE_INIT, 0, 0, phases, sched.scratch))
-    if not begin_boot(boot, program, policy, phase):
+    if not begin_boot(boot, program, policy, pre_init_of(program, seed, particle[PRE_INIT], sched.scratch)):
         return FAILED
     danger = 0.0
     shortage = 0.0

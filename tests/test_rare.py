@@ -19,7 +19,19 @@ from mcsim.model.experiment import load
 from mcsim.run import kernel
 from mcsim.run.splitting import FIRST_BOOT, Population, largest_order, recordings_of
 from mcsim.stats.intervals import interval
-from mcsim.stats.rare import Chain, Estimate, Rare, Repetition, climb, copies, estimate, next_level, pilot, plain_boots
+from mcsim.stats.rare import (
+    Chain,
+    Estimate,
+    Rare,
+    Repetition,
+    chain_sizes,
+    climb,
+    copies,
+    estimate,
+    next_level,
+    pilot,
+    plain_boots,
+)
 
 COMMAND = ["rare", "mail-2022", "--variant", "tail-free", "--ram", "35M", "--repetitions", "5", "--boots", "20"]
 
@@ -63,7 +75,7 @@ class Sums:
 
 @functools.cache
 def made_up_estimates(p: float, size: int, number: int) -> np.ndarray:
-    levels = pilot(Sums(p, size, 0))
+    levels = pilot(Sums(p, size, 0)).levels
     return np.array([climb(Sums(p, size, seed), levels).estimate for seed in range(1, number + 1)])
 
 
@@ -98,6 +110,14 @@ class TestEstimator:
 
     def test_equal_estimates_do_not_pretend_to_be_exact(self) -> None:
         assert estimate([0.2] * 5, 0.95)[1:3] == (0.0, 1.0)
+
+    def test_chains_are_larger_where_the_pilot_expects_more_failures(self) -> None:
+        assert chain_sizes([4e-6, 1e-6, 1e-6, 0.0], 100) == [200, 100, 100, 20]
+        assert chain_sizes([0.0, 0.0], 100) == [100, 100]
+
+    def test_the_pilot_itself_estimates_about_right(self) -> None:
+        """Not quite, as its levels depend on its boots: it only decides the sizes of chains."""
+        assert 1e-6 < pilot(Sums(1e-5, 200, 0)).estimate < 1e-4
 
     def test_copies_are_equally_many_but_for_one(self) -> None:
         above = np.array([3, 5, 8])
@@ -275,7 +295,7 @@ def made_up(values: list[list[int]], p: float) -> Rare:
         for number, above in enumerate(values)
     ]
     found = Estimate(p, p / 2, max(0.03, 2 * p), 0.3 if p else math.inf)
-    return Rare(found, 0.95, [[0.1, 3.0, 9.9]] * 2, repetitions, 123_456_789, 7, cell(35), Path("file"))
+    return Rare(found, 0.95, 50, [[0.1, 3.0, 9.9]] * 2, repetitions, 123_456_789, 7, cell(35), Path("file"))
 
 
 class TestPage:
@@ -289,6 +309,21 @@ class TestPage:
         text = page(made_up([[10, 3, 0], [10, 3, 1, 0], [10, 3, 1, 1], [10, 3, 1, 1], [50, 50, 50, 50]], 1e-7), "name")
         assert "DO NOT TRUST THIS YET" in text
         assert max(map(len, text.splitlines())) <= 72
+
+    def test_warns_of_an_estimate_that_hangs_on_few_chains_of_one_recording(self) -> None:
+        found = made_up([[10, 3, 5, 4]] * 9, 1e-7)
+        none = Chain(50, 0, [10, 0], [0.3], 999)
+        half = [
+            each._replace(chains=[each.chains[0], none if each.number % 9 else each.chains[1]])
+            for each in found.repetitions
+        ]
+        text = page(found._replace(repetitions=half), "name")
+        assert "DO NOT TRUST THIS YET" not in text  # a tenth
+        larger = [
+            each._replace(chains=[each.chains[0], each.chains[1] if each.number % 3 == 0 else none])
+            for each in found.repetitions
+        ]
+        assert "DO NOT TRUST THIS YET" in page(found._replace(repetitions=larger), "name")
 
     def test_does_not_warn_where_repetitions_agree(self) -> None:
         text = page(made_up([[10, 3, 5, 4]] * 9, 1e-7), "name")

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 @click.option("--variant", metavar="V", help="The kernel variant.")
 @click.option("--ram", metavar="R", help="The RAM size, as 37M (any of the machine's, also outside of the experiment).")
 @click.option("--repetitions", type=int, default=20, show_default=True, metavar="N", help="Independent estimates.")
-@click.option("--boots", type=int, default=100, show_default=True, metavar="N", help="Of each recording at each level.")
+@click.option(
+    "--boots", type=int, default=100, show_default=True, metavar="N", help="Of a recording at a level, in the mean."
+)
 @click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Of the interval.")
 @click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder [default: results/NAME-rare].")
 @click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
@@ -98,7 +100,7 @@ def _answer(found: Rare) -> list[str]:
     from mcsim.report.text import percent
 
     p, low, high, error = found.estimate
-    done = f"{len(found.repetitions)} repetitions of {len(found.levels)} recordings by {_size(found):,} boots a stage"
+    done = f"{len(found.repetitions)} repetitions of {len(found.levels)} recordings by {found.size:,} boots a stage"
     if p == 0.0:
         return [
             f"P(OOM)       <{high:.2g}   ({percent(found.level)}, exact, from plain boots alone)",
@@ -115,14 +117,12 @@ def _answer(found: Rare) -> list[str]:
     return lines
 
 
-def _size(found: Rare) -> int:
-    return found.repetitions[0].chains[0].size
-
-
 def _recordings(found: Rare) -> list[str]:
     """A line per recording, over all repetitions."""
     total = sum(each.estimate for each in found.repetitions) * len(found.levels)
-    lines = [f"{'recording':>9}{'stages':>8}{'P(OOM)':>10}{'share, %':>10}{'not reached':>13}{'moved, %':>10}"]
+    lines = [
+        f"{'recording':>9}{'boots':>8}{'stages':>8}{'P(OOM)':>10}{'share, %':>10}{'not reached':>13}{'moved, %':>10}"
+    ]
     for recording, levels in enumerate(found.levels):
         chains = [each.chains[recording] for each in found.repetitions]
         values = [chain.estimate for chain in chains]
@@ -131,8 +131,9 @@ def _recordings(found: Rare) -> list[str]:
         share = f"{100 * sum(values) / total:.1f}" if any(values) else "-"
         last = [chain.moved[-1] for chain in chains if chain.moved]
         moved = f"{100 * sum(last) / len(last):.0f}" if last else "-"
-        lines.append(f"{recording:>9}{len(levels) + 1:>8}{mean:>10}{share:>10}{none:>13}{moved:>10}")
-    return [*lines, f"(over {len(found.repetitions)} repetitions; moved: at the last stage reached)"]
+        start = f"{recording:>9}{chains[0].size:>8,}{len(levels) + 1:>8}"
+        lines.append(f"{start}{mean:>10}{share:>10}{none:>13}{moved:>10}")
+    return [*lines, f"(over {len(found.repetitions)} repetitions; boots: a stage; moved: at the last stage)"]
 
 
 def _words(found: Rare) -> list[str]:
@@ -141,7 +142,7 @@ def _words(found: Rare) -> list[str]:
         f"For each recording, a stage keeps the boots of which an exec came closer to finding no free block of order "
         f"{found.order} than its level says, copies them and draws parts of them anew. P(OOM) of a recording is the "
         "product of the shares kept, P(OOM) the mean over recordings (a boot draws each as likely as another) and over "
-        "repetitions, unbiased for any levels.",
+        "repetitions, unbiased for any levels. Recordings of which the pilots expect more failures have more boots.",
     ]
     if found.estimate.p == 0.0:
         lines.append(
@@ -155,12 +156,24 @@ def _words(found: Rare) -> list[str]:
         f"Repetitions: median {values[len(values) // 2]:.2g}, largest {values[-1]:.2g}, {zero} without a failure. The "
         f"largest is {100 * values[-1] / sum(values):.0f} % of their sum."
     )
-    if values[-1] > 0.5 * sum(values) or zero > len(values) / 2:
+    if values[-1] > 0.5 * sum(values) or zero > len(values) / 2 or _by_few_chains(found) > 0.2:
         lines.append(
-            "DO NOT TRUST THIS YET: one repetition makes most of the estimate, or most of them found nothing. The "
-            "estimate is then too low more often than not, and its interval with it. More --boots help most."
+            "DO NOT TRUST THIS YET: one repetition makes most of the estimate, or most of them found nothing, or a "
+            "fifth of it is from recordings not reached in most of them. The estimate is then too low more often than "
+            "not, and its interval with it. More --boots help most."
         )
     return lines
+
+
+def _by_few_chains(found: Rare) -> float:
+    """Share of the estimate from recordings of which most chains reached no failure."""
+    few = total = 0.0
+    for chains in zip(*(each.chains for each in found.repetitions), strict=True):
+        values = [chain.estimate for chain in chains]
+        total += sum(values)
+        if values.count(0.0) > len(values) / 2:
+            few += sum(values)
+    return few / total
 
 
 def _limits(found: Rare) -> list[str]:

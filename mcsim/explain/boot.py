@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from kernels import batch, nommu, page_alloc, page_owner, sched
 from kernels import boot as kernel_boot
-from kernels import nommu, page_alloc, page_owner, sched
 from kernels import program as flat
-from kernels.batch import NS_PER_COUNT
 from kernels.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from kernels.gfp import GFP_KERNEL
 from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 from kernels.memblock import PAGE_SIZE, PAGES_PER_MB
-from kernels.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
 from mcsim.errors import UserError
 from mcsim.explain.owners import OWNERS
 from mcsim.model.experiment import MAX_BOOTS, Task
@@ -109,9 +107,8 @@ class Walk:
         self._policy: Any = task.policies.for_kernels()
         self._sched = sched.make_sched(self.program)
         scratch = self._sched.scratch
-        recordings, phases = len(self.program.recording), len(self.program.pre_init_range)
-        self.recording = int(random_below(task.seed, number, PURPOSE_RECORDING, 0, 0, recordings, scratch))
-        self.phase = int(random_below(task.seed, number, PURPOSE_PRE_INIT, 0, 0, phases, scratch))
+        self.recording = batch.recording_of(self.program, task.seed, number, scratch)
+        self.phase = batch.pre_init_of(self.program, task.seed, number, scratch)
         timing = kernel.kernel_timing(task.timing)
         if not sched.run_boot(self.program, timing, self._sched, task.seed, number, self.recording):
             raise ValueError(f"boot {number}: every lane of the program waits for another")
@@ -144,7 +141,7 @@ class Walk:
 
     def time_us(self, position: int) -> int:
         """When an entry of the stream is placed, in microseconds since the kernel started /init; 0 before."""
-        return int(self._sched.stream_time[position]) * NS_PER_COUNT // 1000 if position >= 0 else 0
+        return int(self._sched.stream_time[position]) * batch.NS_PER_COUNT // 1000 if position >= 0 else 0
 
     def process(self, lane: int) -> Process:
         """The process of a row of `Program.lane`, by the last name that it had; the kernel for -1."""

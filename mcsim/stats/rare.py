@@ -15,7 +15,8 @@ and if for one, then for the next (P. Del Moral, Feynman-Kac Formulae, 2004, the
 Furon, A. Guyader, Statistics and Computing 22, 2012; Z. I. Botev, D. P. Kroese, the same volume). With f = 1 for
 failing boots that is P(OOM). It holds for any levels, moves and sizes fixed beforehand: bad ones cost precision only.
 
-Levels come from a pilot with random numbers of its own, one for each recording, which is not part of the estimate.
+Levels come from a pilot with random numbers of its own, one for each recording, which is not part of the estimate. So
+does the size of chains: with the square root of what the pilot estimates (`chain_sizes`).
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ FEWEST_REPETITIONS = 5
 SIZES = (20, 1_000_000)
 KEPT = 0.2  # share of boots above a level, in the pilot
 SMALLEST = 1e-10  # how rare the last level may be; what is rarer is not looked for
-FORMAT = 2
+SMALLEST_CHAIN = 0.2  # of the mean size
+FORMAT = 3
 
 
 class Population(Protocol):
@@ -123,12 +125,14 @@ class Estimate(NamedTuple):
 class Rare(NamedTuple):
     """What `rare` found.
 
-    estimate: see Estimate. levels: dangers, ascending, of each recording. repetitions: those in the estimate. boots:
-    all that were simulated, with those of the pilots. order: of the blocks whose number makes the danger.
+    estimate: see Estimate. size: mean size of a chain as asked for. levels: dangers, ascending, of each recording.
+    repetitions: those in the estimate. boots: all that were simulated, with those of the pilots. order: of the blocks
+    whose number makes the danger.
     """
 
     estimate: Estimate
     level: float
+    size: int
     levels: list[list[float]]
     repetitions: list[Repetition]
     boots: int
@@ -177,8 +181,16 @@ def next_level(dangers: NDArray[np.float64], level: float) -> float:
     return float(higher[0]) if len(higher) else math.inf
 
 
-def pilot(population: Population) -> list[float]:
-    """Levels between plain boots and failure, ascending."""
+class Pilot(NamedTuple):
+    """levels: between plain boots and failure, ascending; estimate: what the pilot itself says of P(OOM)."""
+
+    levels: list[float]
+    estimate: float
+    boots: int
+
+
+def pilot(population: Population) -> Pilot:
+    """Find levels that a share KEPT of the boots exceeds."""
     levels: list[float] = []
     level, reached = -1.0, 1.0
     population.start()
@@ -191,7 +203,21 @@ def pilot(population: Population) -> list[float]:
         reached *= len(above) / len(population.dangers)
         population.keep(copies(above, len(population.dangers), population.below(len(above), len(levels))))
         population.move(level)
-    return levels
+    failed = float(np.mean(population.dangers == math.inf))
+    return Pilot(levels, reached * failed, population.boots)
+
+
+def chain_sizes(estimates: Sequence[float], size: int) -> list[int]:
+    """How large the chain of each recording is: `size` in the mean, a little more because of SMALLEST_CHAIN.
+
+    The standard error of a chain goes with its P(OOM), so that Neyman's allocation would be sizes in proportion to it.
+    But a pilot may err tenfold: with the square root, one that is ten times too low costs a factor of three.
+    """
+    roots = np.sqrt(estimates)
+    if not roots.any():
+        return [size] * len(estimates)
+    sizes = np.rint(size * len(estimates) * roots / roots.sum()).astype(int)
+    return [int(each) for each in np.maximum(sizes, math.ceil(SMALLEST_CHAIN * size))]
 
 
 def climb(population: Population, levels: Sequence[float]) -> Chain:
@@ -258,7 +284,7 @@ def rare(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Rare:
-    """Estimate P(OOM) of one variant at one RAM size from `repetitions` of `size` boots of each recording a stage.
+    """Estimate P(OOM) of one variant at one RAM size from `repetitions` of chains of `size` boots in the mean.
 
     out: folder (default: results/NAME-rare). Each finished repetition is a line of a file there whose name and first
     line say what it belongs to; those that it holds are not simulated again. The answer and the file are the same with
@@ -287,13 +313,15 @@ def rare(
             _simulate(journal, task, experiment.workload, missing, crew, show)
     done = [journal.repetitions[number] for number in range(1, repetitions + 1)]
     found = estimate([each.estimate for each in done], level)
-    boots = journal.pilot_boots + sum(each.boots for each in done)
-    if found.p == 0.0 or not any(journal.levels):
-        # What the plain boots at the start of the repetitions show by themselves. Equally many of each recording: their
-        # number of failures varies less than a binomial one, so that the interval is on the safe side.
-        plain = interval(sum(each.failed for each in done), size * len(journal.levels) * len(done), level)
+    boots = sum(each.boots for each in journal.pilots) + sum(each.boots for each in done)
+    levels = [each.levels for each in journal.pilots]
+    if found.p == 0.0 or not any(levels):
+        # What the plain boots at the start of the repetitions show by themselves: of each recording as many as of the
+        # one with the fewest. Their number of failures varies less than a binomial one: that is on the safe side.
+        fewest = min(chain.size for chain in done[0].chains)
+        plain = interval(sum(each.failed for each in done), fewest * len(levels) * len(done), level)
         found = found._replace(low=plain.low if found.p else 0.0, high=plain.high)
-    return Rare(found, level, journal.levels, done, boots, order, task, journal.path)
+    return Rare(found, level, size, levels, done, boots, order, task, journal.path)
 
 
 def _check(option: str, value: int, low: int, high: int) -> None:
@@ -327,16 +355,15 @@ class Journal:
         from mcsim.model.experiment import canonical_json, sha256
         from mcsim.model.units import format_size
         from mcsim.run import kernel
-        from mcsim.run.splitting import MOVES
+        from mcsim.run.splitting import MOVES, ROUNDS
 
-        moves = [list(chances) for chances in MOVES]
-        settings = {"format": FORMAT, "size": size, "order": order, "moves": moves, "kept": KEPT, "smallest": SMALLEST}
+        moves = {"moves": [list(chances) for chances in MOVES], "rounds": ROUNDS}
+        settings = {"format": FORMAT, "size": size, "order": order, "kept": KEPT, "smallest": SMALLEST, **moves}
         self.head = {"task": task.definition(), "kernels": kernel.kernel_hash(), **settings}
         name = sha256(canonical_json(self.head))[:16]
         self.path = folder / f"{task.variant}-{format_size(task.ram)}-{name}.jsonl"
         self.size, self.order = size, order
-        self.levels: list[list[float]] = []
-        self.pilot_boots = 0
+        self.pilots: list[Pilot] = []
         self.repetitions: dict[int, Repetition] = {}
         if self.path.exists():
             self._read()
@@ -348,16 +375,16 @@ class Journal:
             head, pilot_line, *lines = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
             if head != json.loads(json.dumps(self.head)):
                 raise ValueError("its first line is of something else")
-            self.levels, self.pilot_boots = list(pilot_line["levels"]), int(pilot_line["boots"])
+            self.pilots = [Pilot(*each) for each in pilot_line["pilots"]]
             for line in lines:
                 chains = [Chain(*chain) for chain in line["chains"]]
                 self.repetitions[line["number"]] = Repetition(line["number"], chains)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"cannot be read: {error}", file=self.path, valid=START_AFRESH) from None
 
-    def add_pilot(self, levels: Sequence[list[float]], boots: int) -> None:
+    def add_pilots(self, pilots: list[Pilot]) -> None:
         """Keep what the pilots found."""
-        self.levels, self.pilot_boots = list(levels), boots
+        self.pilots = pilots
         self._write()
 
     def add(self, repetition: Repetition) -> None:
@@ -369,7 +396,7 @@ class Journal:
         from mcsim.model.experiment import canonical_json
         from mcsim.run.store import write_atomically
 
-        lines: list[Mapping[str, Any]] = [self.head, {"levels": self.levels, "boots": self.pilot_boots}]
+        lines: list[Mapping[str, Any]] = [self.head, {"pilots": self.pilots}]
         lines += [self.repetitions[number]._asdict() for number in sorted(self.repetitions)]
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -383,23 +410,26 @@ def _simulate(journal: Journal, task: Task, source: str, missing: list[int], cre
     """The pilots, if they are not there yet, then the missing repetitions, each kept when it is done."""
     from joblib import Parallel, delayed
 
-    from mcsim.run.splitting import MOVES, Population, recordings_of
+    from mcsim.run.splitting import MOVES_A_LEVEL, Population, recordings_of
 
-    size, order = journal.size, journal.order
     lock = threading.Lock()
 
-    def find_levels(recording: int) -> tuple[list[float], int]:
-        population = Population(task, source, size, 0, recording, order, lambda boots: None)
-        levels = pilot(population)
+    def find_levels(recording: int) -> Pilot:
+        found = pilot(Population(task, source, journal.size, 0, recording, journal.order, lambda boots: None))
         with lock:
-            progress.say(f"pilot: recording {recording} has {len(levels)} levels")
-        return levels, population.boots
+            progress.say(f"pilot: recording {recording} has {len(found.levels)} levels")
+        return found
 
-    if not journal.pilot_boots:
+    if not journal.pilots:
         recordings = range(recordings_of(source))
-        pilots = Parallel(n_jobs=crew, backend="threading", batch_size=1)(map(delayed(find_levels), recordings))
-        journal.add_pilot([levels for levels, _ in pilots], sum(boots for _, boots in pilots))
-    most = sum(size * (1 + len(MOVES) * len(levels)) for levels in journal.levels)
+        journal.add_pilots(
+            Parallel(n_jobs=crew, backend="threading", batch_size=1)(map(delayed(find_levels), recordings))
+        )
+    chosen = journal.pilots
+    sizes = chain_sizes([each.estimate for each in chosen], journal.size)
+    if not any(each.levels for each in chosen):
+        sizes = [journal.size] * len(chosen)  # plain boots: equally many of each recording
+    most = sum(size * (1 + MOVES_A_LEVEL * len(each.levels)) for size, each in zip(sizes, chosen, strict=True))
     progress.start(most * len(missing))
 
     def work(number: int) -> Repetition:
@@ -408,8 +438,8 @@ def _simulate(journal: Journal, task: Task, source: str, missing: list[int], cre
                 progress.advance(boots, f"repetition {number}")
 
         chains = [
-            climb(Population(task, source, size, number, recording, order, tell), levels)
-            for recording, levels in enumerate(journal.levels)
+            climb(Population(task, source, size, number, recording, journal.order, tell), each.levels)
+            for recording, (size, each) in enumerate(zip(sizes, chosen, strict=True))
         ]
         return Repetition(number, chains)
 
