@@ -504,12 +504,9 @@ def mas_max_gap(maple: Maple, node: int, low: int) -> int:
 
 
 @kernel
-def mas_update_gap(maple: Maple, tree: int, level: int) -> None:
-    """Carry the gap of the node at `level` of the left path upwards (mas_update_gap)."""
-    if level == 0 or not maple.tree[tree, FLAGS] & MT_FLAGS_ALLOC_RANGE:
-        return
+def mas_parent_gap(maple: Maple, level: int, gap: int) -> None:
+    """The largest gap of the node at `level` of the left path is `gap`: carry it upwards (mas_parent_gap)."""
     path = maple.path[LEFT]
-    gap = mas_max_gap(maple, int(path[level, NODE]), int(path[level, MIN]))
     for above in range(level - 1, -1, -1):
         node = path[above, NODE]
         offset = path[above, OFFSET]
@@ -517,6 +514,20 @@ def mas_update_gap(maple: Maple, tree: int, level: int) -> None:
             return
         maple.node[node, GAP, offset] = gap
         gap = mas_max_gap(maple, int(node), 0)
+
+
+@inlined_kernel
+def has_gaps(maple: Maple, tree: int, level: int) -> bool:
+    """Whether the parent of a node at `level` knows the node's largest gap."""
+    return level > 0 and maple.tree[tree, FLAGS] & MT_FLAGS_ALLOC_RANGE != 0
+
+
+@kernel
+def mas_update_gap(maple: Maple, tree: int, level: int) -> None:
+    """Search the node at `level` of the left path for its largest gap and carry that upwards (mas_update_gap)."""
+    if has_gaps(maple, tree, level):
+        step = maple.path[LEFT, level]
+        mas_parent_gap(maple, level, mas_max_gap(maple, int(step[NODE]), int(step[MIN])))
 
 
 # The big node
@@ -1142,18 +1153,39 @@ def mas_wr_node_store(maple: Maple, mas: int, entry: int, target: int) -> None:
 
 
 @inlined_kernel
+def mas_wr_gap(maple: Maple, mas: int, entry: int) -> int:
+    """The largest gap that the leaf will have after a store into it, -1 if that has to be searched for.
+
+    Linux searches the leaf each time. But a NULL is one gap and takes in those that it touches, and an entry only
+    shrinks those that it touches: the largest changes only if it is one of them.
+    """
+    state = maple.state[mas]
+    level = state[WR_LEVEL]
+    above = maple.path[LEFT, level - 1]
+    largest = maple.node[above[NODE], GAP, above[OFFSET]]
+    if entry == 0:
+        return int(max(largest, state[WR_LAST] - state[WR_FIRST] + 1))
+    node = maple.path[LEFT, level, NODE]
+    low = state[WR_LOW]
+    for offset in range(state[WR_OFFSET], state[WR_OFFSET_END] + 1):
+        high = maple.node[node, PIVOT, offset]
+        if maple.node[node, SLOT, offset] == 0 and high - low + 1 == largest:
+            return -1
+        low = high + 1
+    return int(largest)
+
+
+@inlined_kernel
 def mas_wr_modify(maple: Maple, mas: int, entry: int, store_type: int) -> None:
     """A store that needs no more than the leaf: WR_NODE_STORE, WR_SLOT_STORE or WR_EXACT_FIT."""
     state = maple.state[mas]
     tree = int(state[TREE])
     level = int(state[WR_LEVEL])
     node = int(maple.path[LEFT, level, NODE])
+    gaps = has_gaps(maple, tree, level)
+    gap = mas_wr_gap(maple, mas, entry) if gaps else 0
     if store_type == WR_EXACT_FIT:
-        offset = state[WR_OFFSET]
-        same = (maple.node[node, SLOT, offset] == 0) == (entry == 0)
-        maple.node[node, SLOT, offset] = entry
-        if same:
-            return
+        maple.node[node, SLOT, state[WR_OFFSET]] = entry
     else:
         target = node
         if store_type == WR_NODE_STORE and maple.tree[tree, FLAGS] & MT_FLAGS_USE_RCU:
@@ -1162,7 +1194,10 @@ def mas_wr_modify(maple: Maple, mas: int, entry: int, store_type: int) -> None:
         if target != node:
             mas_replace(maple, tree, level, target)
             mas_free(maple, mas, node)
-    mas_update_gap(maple, tree, level)
+    if gap < 0:
+        mas_update_gap(maple, tree, level)
+    elif gaps:
+        mas_parent_gap(maple, level, gap)
 
 
 @seldom_kernel
