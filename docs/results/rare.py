@@ -20,7 +20,7 @@ EXPERIMENT = "mail-2022"
 CELLS = (("tail-free", "35M", 20_000), ("maple-naive", "42M", 20_000), ("maple-naive", "43M", 200_000))  # plain boots
 REPETITIONS, BOOTS = 10, 50
 RARE = ("rare", "maple-naive", "43M")
-RARE_REPETITIONS, RARE_BOOTS = 10, 500
+RARE_REPETITIONS, RARE_BOOTS = 10, 400
 
 
 def plain(variant: str, ram: str, boots: int) -> int:

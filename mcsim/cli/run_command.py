@@ -89,7 +89,6 @@ def run(
     import mcsim
     from mcsim.api import default_folder
     from mcsim.report.text import page
-    from mcsim.report.write import write
     from mcsim.run.progress import for_stderr
 
     folder = default_folder(loaded, shard) if out is None else out
@@ -119,5 +118,8 @@ def run(
         click.echo("No boot of this part is to be run.", err=True)
         return
     click.echo(page(result))
+
+    from mcsim.report.write import write  # after the table: what pictures need takes a second to import
+
     paths = write(result)
     click.echo("written: " + ", ".join(str(path) for path in paths), err=True)
