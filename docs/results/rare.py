@@ -16,16 +16,21 @@ from mcsim.stats.intervals import interval
 from mcsim.stats.rare import Rare
 
 PAGE = Path(__file__).with_name("rare.md")
-EXPERIMENT = "mail-2022"
-CELLS = (("tail-free", "35M", 20_000), ("maple-naive", "42M", 20_000), ("maple-naive", "43M", 200_000))  # plain boots
+CELLS = (  # and how many plain boots
+    ("mail-2022", "tail-free", "35M", 20_000),
+    ("mail-2022", "maple-naive", "42M", 20_000),
+    ("mail-2022", "maple-naive", "43M", 200_000),
+    ("rare", "maple-naive", "42M", 3_000_000),
+)
 REPETITIONS, BOOTS = 10, 50
 RARE = ("rare", "maple-naive", "43M")
+RARE_PLAIN = 20_000_000
 RARE_REPETITIONS, RARE_BOOTS = 10, 400
 
 
-def plain(variant: str, ram: str, boots: int) -> int:
+def plain(name: str, variant: str, ram: str, boots: int) -> int:
     """How many of the plain boots fail."""
-    experiment = dataclasses.replace(load(EXPERIMENT), ram=(parse_size(ram),), name=f"rare-plain-{variant}-{ram}")
+    experiment = dataclasses.replace(load(name), ram=(parse_size(ram),), name=f"{name}-plain-{variant}-{ram}")
     result = mcsim.run(
         experiment,
         boots=boots,
@@ -55,13 +60,13 @@ def agreement() -> str:
         "| cell | plain: failed | P | exact 95 % | splitting: P | 95 % | boots | plain boots for its error |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for variant, ram, boots in CELLS:
-        failed = plain(variant, ram, boots)
+    for name, variant, ram, boots in CELLS:
+        failed = plain(name, variant, ram, boots)
         low, high = interval(failed, boots)
-        found = split(EXPERIMENT, variant, ram, REPETITIONS, BOOTS)
+        found = split(name, variant, ram, REPETITIONS, BOOTS)
         p = found.estimate
         lines.append(
-            f"| {variant}, {ram} | {failed} of {boots:,} | {failed / boots:.2e} | {low:.2e} .. {high:.2e} "
+            f"| {name}, {variant}, {ram} | {failed} of {boots:,} | {failed / boots:.2e} | {low:.2e} .. {high:.2e} "
             f"| {p.p:.2e} | {p.low:.2e} .. {p.high:.2e} | {found.boots:,} | {found.plain_boots:,.0f} |"
         )
     return "\n".join(lines)
@@ -72,6 +77,10 @@ def main() -> None:
     fill(PAGE, "agreement", agreement())
     found = split(*RARE, RARE_REPETITIONS, RARE_BOOTS)
     fill(PAGE, "rare", quoted(page(found, RARE[0])))
+    failed = plain(*RARE, RARE_PLAIN)
+    low, high = interval(failed, RARE_PLAIN)
+    rate = f"{failed / RARE_PLAIN:.2g}, exact 95 % {low:.2g} .. {high:.2g}"
+    fill(PAGE, "plain", f"Of {RARE_PLAIN:,} plain boots of this cell {failed} failed: {rate}.")
 
 
 if __name__ == "__main__":
