@@ -379,12 +379,14 @@ def mt_destroy(maple: Maple, slub: Slub, zone: Zone, tree: int) -> None:
 def mas_slot(maple: Maple, node: int, index: int) -> int:
     """The slot of a node that holds `index`: as many pivots lie below.
 
-    Several are compared in one instruction. A store stops at the first that does not: it reads the slots anyway.
+    All are compared, also those that are not in use: so many in one instruction that no branch is needed. A store stops
+    at the first that does not lie below: it reads the slots anyway.
     """
     pivots = maple.node[node, PIVOT]
+    end = maple.node[node, HEAD, END]
     offset = 0
-    for slot in range(maple.node[node, HEAD, END]):
-        offset += 1 if pivots[slot] < index else 0
+    for slot in range(pivots.shape[0]):
+        offset += 1 if (slot < end) & (pivots[slot] < index) else 0
     return offset
 
 

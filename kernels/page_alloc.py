@@ -293,11 +293,23 @@ def buddy_merge_likely(zone: Zone, pfn: int, buddy_pfn: int, order: int) -> bool
 
 
 @inlined_kernel
-def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int, fpi_flags: int) -> None:
-    """Free a block, merge it with its free buddies and put the result on the list of `migratetype`.
+def done_merging(zone: Zone, pfn: int, buddy_pfn: int, order: int, migratetype: int, fpi_flags: int) -> None:
+    """Put a block on the list of `migratetype` (__free_one_page, from its label of this name on).
 
     At the tail for FPI_TO_TAIL or if a further merge is likely, else at the head.
     """
+    zone.order[pfn] = order
+    zone.nr_free[order] += 1
+    head = free_area(zone, order, migratetype)
+    if fpi_flags & FPI_TO_TAIL or buddy_merge_likely(zone, pfn, buddy_pfn, order):
+        list_add_tail(zone, pfn, head)
+    else:
+        list_add(zone, pfn, head)
+
+
+@inlined_kernel
+def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int, fpi_flags: int) -> None:
+    """Free a block, merge it with its free buddies and put the result on the list of `migratetype`."""
     zone.scalar[NR_FREE_PAGES] += 1 << order
     buddy_pfn = pfn
     while order < MAX_ORDER - 1:
@@ -309,13 +321,37 @@ def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int, fpi_flag
         del_page_from_free_list(zone, buddy_pfn, order)
         pfn &= buddy_pfn
         order += 1
-    zone.order[pfn] = order
-    zone.nr_free[order] += 1
-    head = free_area(zone, order, migratetype)
-    if fpi_flags & FPI_TO_TAIL or buddy_merge_likely(zone, pfn, buddy_pfn, order):
-        list_add_tail(zone, pfn, head)
-    else:
-        list_add(zone, pfn, head)
+    done_merging(zone, pfn, buddy_pfn, order, migratetype, fpi_flags)
+
+
+@inlined_kernel
+def free_shrinking_run(zone: Zone, start: int, end: int, top: int, fpi_flags: int) -> None:
+    """The blocks from `start` to `end` of a run, each smaller than the one before; the first is of order `top`.
+
+    `start` is a multiple of 2 << top. So the buddy of each block holds all pages behind it, which makes them merge
+    with each other only when the last one comes: what it takes in need not be put on a list before.
+    """
+    migratetype = get_pageblock_migratetype(zone, start)
+    zone.scalar[NR_FREE_PAGES] += end - start
+    order = 0
+    while not end & (1 << order):
+        order += 1
+    pfn = end - (1 << order)
+    buddy_pfn = pfn
+    while order < MAX_ORDER - 1:
+        buddy_pfn = pfn ^ (1 << order)
+        if not start <= buddy_pfn < pfn:
+            if zone.order[buddy_pfn] != order:
+                break
+            del_page_from_free_list(zone, buddy_pfn, order)
+        pfn &= buddy_pfn
+        order += 1
+    while start < pfn:
+        while start + (1 << top) > pfn:
+            top -= 1
+        done_merging(zone, start, start + (1 << top), top, migratetype, fpi_flags)
+        start += 1 << top
+    done_merging(zone, pfn, buddy_pfn, order, migratetype, fpi_flags)
 
 
 @kernel
@@ -327,10 +363,15 @@ def free_one_page_run(zone: Zone, pfn: int, pages: int, fpi_flags: int) -> None:
     taken off again. So one free of each largest aligned block is the same, with a fraction of the work.
     """
     end = pfn + pages
+    order = 0
     while pfn < end:
-        order = 0
+        while pfn + (1 << order) > end:
+            order -= 1
         while order < MAX_ORDER - 1 and not pfn & (1 << order) and pfn + (2 << order) <= end:
             order += 1
+        if order < MAX_ORDER - 1 and not pfn & (1 << order):
+            free_shrinking_run(zone, pfn, end, order, fpi_flags)
+            return
         __free_one_page(zone, pfn, order, get_pageblock_migratetype(zone, pfn), fpi_flags)
         pfn += 1 << order
 

@@ -10,6 +10,8 @@ from twin_page_alloc import TwinZone
 from kernels.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
 from kernels.memblock import memblock_free_all
 from kernels.page_alloc import (
+    FPI_NONE,
+    FPI_TO_TAIL,
     MAX_ORDER,
     MIGRATE_HIGHATOMIC,
     MIGRATE_TYPES,
@@ -33,6 +35,7 @@ from kernels.page_alloc import (
     copy_zone,
     drain_pages_zone,
     folio_add_lru,
+    free_one_page_run,
     free_pages,
     free_pages_exact,
     get_pageblock_migratetype,
@@ -219,6 +222,32 @@ def test_grouping_is_off_at_32_mb_and_on_at_33_mb():
         zone = make_zone(0, pages)
         build_all_zonelists(zone, memmap)
         assert zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] == off
+
+
+@pytest.mark.parametrize("fpi_flags", [FPI_NONE, FPI_TO_TAIL])
+def test_a_run_of_any_length_leaves_what_its_pages_leave_one_by_one(fpi_flags):
+    """400 runs of up to three largest blocks, anywhere, in memory of which other pages are free at random."""
+    rng = np.random.default_rng(20220601)
+    once, by_page = fresh_zone(), fresh_zone()
+    for zone in (once, by_page):
+        while alloc_pages(zone, GFP_ATOMIC, 0) >= 0:  # all pages taken, so that any may be freed
+            pass
+    assert nr_free_pages(once) == 0
+    nothing_free = fresh_zone()
+    copy_zone(nothing_free, once)
+    for _ in range(400):
+        copy_zone(once, nothing_free)
+        pages = int(2 ** rng.uniform(0, 11.5))
+        first = int(rng.integers(505, 4096 - pages + 1))
+        others = np.setdiff1d(np.arange(505, 4096), np.arange(first, first + pages))
+        for page in others[rng.random(len(others)) < rng.choice([0.5, 0.9, 1.0])].tolist():
+            free_one_page_run(once, page, 1, FPI_NONE)
+        copy_zone(by_page, once)
+        free_one_page_run(once, first, pages, fpi_flags)
+        for page in range(first, first + pages):
+            free_one_page_run(by_page, page, 1, fpi_flags)
+        assert everything(once) == everything(by_page)
+        assert np.array_equal(once.order, by_page.order)
 
 
 def test_leftovers_at_the_head_are_handed_out_next_and_leftovers_at_the_tail_are_not():
