@@ -63,7 +63,7 @@ def more_boots(name: str, settings: Settings) -> Figure:
 def boots_in(seconds: float) -> int:
     """About as many boots of the first cell as one worker simulates in so many seconds."""
     simulated(VARIANTS[0], RAM[0], 0, 4)
-    few = 64
+    few = 2000  # as many as share their pre-init phases in a chunk
     return max(few, round(few * seconds / simulated(VARIANTS[0], RAM[0], 0, few)))
 
 
