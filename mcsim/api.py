@@ -184,8 +184,8 @@ def rare(
 ) -> Rare:
     """P(OOM) of one variant at one RAM size (such as "37M") where plain boots hardly ever fail.
 
-    Multilevel splitting: `repetitions` independent estimates of `boots` boots of each recording a stage;
-    `mcsim.stats.rare` explains method and fields. UserError for any bad input.
+    Multilevel splitting: `repetitions` independent estimates of `boots` boots of a recording a stage, in the mean
+    over recordings; `mcsim.stats.rare` explains method and fields. UserError for any bad input.
     """
     from mcsim.stats.rare import rare as split
 

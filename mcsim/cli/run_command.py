@@ -119,7 +119,7 @@ def run(
         return
     click.echo(page(result))
 
-    from mcsim.report.write import write  # after the table: what pictures need takes a second to import
+    from mcsim.report.write import write  # after the table: what pictures need is slow to import
 
     paths = write(result)
     click.echo("written: " + ", ".join(str(path) for path in paths), err=True)

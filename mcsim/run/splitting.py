@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 SLICE = 32  # boots from one word to the user to the next
 FIRST_BOOT = 1 << 40  # beyond the numbers of boots that `mcsim run` simulates
-BOOTS_SHIFT = 28  # numbers for each recording in each repetition: more than they can use
+BOOTS_SHIFT = 28  # numbers for each recording in each repetition: more than a chain uses (mcsim/stats/rare.py: SIZES)
 MAX_REPETITIONS = 10_000
 
 # What is drawn anew in one move, as chances: pre-init phase, clock, each block of requests. Any choice gives an

@@ -29,7 +29,7 @@ def interval(failures: int, boots: int, level: float = 0.95, method: Method = "e
     check_counts(failures, boots, level)
     if boots == 0:
         return Interval(0.0, 1.0)
-    low, high = (_exact if method == "exact" else _wilson)(failures, boots, level)
+    low, high = {"exact": _exact, "wilson": _wilson}[method](failures, boots, level)
     # Rounding leaves 1e-17 instead of the 0 and 1 that are meant.
     low = 0.0 if failures == 0 else max(0.0, low)
     high = 1.0 if failures == boots else min(1.0, high)
@@ -37,11 +37,11 @@ def interval(failures: int, boots: int, level: float = 0.95, method: Method = "e
 
 
 def _exact(failures: int, boots: int, level: float) -> tuple[float, float]:
-    from scipy.special import betaincinv
+    from scipy.special import betainccinv, betaincinv
 
     tail = 0.5 * (1.0 - level)
     low = betaincinv(failures, boots - failures + 1, tail) if failures else 0.0
-    high = betaincinv(failures + 1, boots - failures, 1.0 - tail) if failures < boots else 1.0
+    high = betainccinv(failures + 1, boots - failures, tail) if failures < boots else 1.0
     return float(low), float(high)
 
 

@@ -15,8 +15,8 @@ and if for one, then for the next (P. Del Moral, Feynman-Kac Formulae, 2004, the
 Furon, A. Guyader, Statistics and Computing 22, 2012; Z. I. Botev, D. P. Kroese, the same volume). With f = 1 for
 failing boots that is P(OOM). It holds for any levels, moves and sizes fixed beforehand: bad ones cost precision only.
 
-Levels come from a pilot with random numbers of its own, one for each recording, which is not part of the estimate. So
-does the size of chains: with the square root of what the pilot estimates (`chain_sizes`).
+Levels come from a pilot with random numbers of its own, one for each recording, which is not part of the estimate.
+Sizes of chains come from it, too: they go with the square root of its estimate (`chain_sizes`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ LEVEL = 0.95
 SIZE = 100
 REPETITIONS = 20
 FEWEST_REPETITIONS = 5
-SIZES = (20, 1_000_000)
+SIZES = (20, 100_000)  # no chain needs more numbers of boots than it has (mcsim/run/splitting.py: BOOTS_SHIFT)
 KEPT = 0.2  # share of boots above a level, in the pilot
 SMALLEST = 1e-10  # how rare the last level may be; what is rarer is not looked for
 SMALLEST_CHAIN = 0.2  # of the mean size
@@ -211,7 +211,7 @@ def chain_sizes(estimates: Sequence[float], size: int) -> list[int]:
     """How large the chain of each recording is: `size` in the mean, a little more because of SMALLEST_CHAIN.
 
     The standard error of a chain goes with its P(OOM), so that Neyman's allocation would be sizes in proportion to it.
-    But a pilot may err tenfold: with the square root, one that is ten times too low costs a factor of three.
+    But a pilot may err tenfold or find nothing: the square root and SMALLEST_CHAIN are for those.
     """
     roots = np.sqrt(estimates)
     if not roots.any():
