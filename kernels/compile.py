@@ -1,16 +1,11 @@
-"""The one place for Numba policy: how kernels are compiled and where the compiled code is kept."""
+"""The one place for Numba policy: how kernels are compiled."""
 
-import hashlib
-import os
-import platform
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numba
-import numpy as np
 from llvmlite import ir
 from llvmlite.binding import Linkage
 from numba.core import cgutils
@@ -20,51 +15,9 @@ from numba.core.typing.templates import AttributeTemplate, infer_getattr
 from numba.extending import NativeValue, lower_cast, lower_getattr_generic, models, register_model, unbox
 from numba.np import arrayobj
 
+from kernels.cache import KernelCache, check_source
+
 config: Any = numba.core.config  # its attributes are set at run time
-
-
-def source_hash() -> str:
-    """SHA-256 (hex) over the text of every kernel source file, in name order."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()
-
-
-def cache_directory() -> Path:
-    """The directory of the compiled kernels.
-
-    Numba's own cache does not see an edit in a callee of another module, so the directory's name holds all that the
-    machine code depends on: kernel sources, numba, numpy, interpreter, CPU.
-    """
-    parts = (
-        source_hash(),
-        numba.__version__,
-        np.__version__,
-        platform.python_version(),
-        platform.machine(),
-        config.CPU_NAME or _cpu_name(),
-        str(config.BOUNDSCHECK),
-    )
-    key = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcsim"
-    try:
-        (root / key).mkdir(parents=True, exist_ok=True)
-        if os.access(root / key, os.W_OK):
-            return root / key
-    except OSError:
-        pass
-    return Path(tempfile.gettempdir()) / f"mcsim-{os.getuid()}" / key
-
-
-def _cpu_name() -> str:
-    import llvmlite.binding
-
-    return str(llvmlite.binding.get_host_cpu_name())
-
-
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    config.CACHE_DIR = str(cache_directory())
 
 
 # Without `_nrt`, Numba's memory management, no references are counted: doing that for each array of each argument takes
@@ -251,9 +204,12 @@ def _plain_type(kind: Any) -> Any:
 def _compile(
     function: Callable[..., Any], compiler: type[Compiler] = _LinkedCompiler, **options: Any
 ) -> Callable[..., Any]:
+    check_source(Path(function.__code__.co_filename))
     if config.DISABLE_JIT:
         return function
-    called_from_python: Any = numba.njit(cache=True, pipeline_class=_WholeCompiler, **OPTIONS)(function)
+    called_from_python: Any = numba.njit(pipeline_class=_WholeCompiler, **OPTIONS)(function)
+    if function.__closure__ is None:
+        called_from_python._cache = KernelCache(function)
     called_from_kernels: Any = numba.njit(pipeline_class=compiler, **(OPTIONS | options))(function)
 
     def get_call_template(args: Any, keywords: Any) -> Any:
@@ -271,7 +227,7 @@ def _compile(
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile `function` as every kernel is compiled: no Python objects, no GIL, no allocation, cached on disk.
+    """Compile `function` as every kernel is compiled: no Python objects, no GIL, no allocation, kept on disk.
 
     Under NUMBA_DISABLE_JIT=1 the function stays plain Python and gives the same results.
     """

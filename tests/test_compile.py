@@ -13,6 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 import kernels
+from kernels import cache
 from kernels.compile import config, inlined_kernel, kernel, seldom_kernel
 
 CALLEE = """
@@ -49,7 +50,8 @@ def test_an_edit_of_a_callee_is_seen_although_the_caller_was_cached(tmp_path: Pa
     package = tmp_path / "kernels"
     package.mkdir()
     (package / "__init__.py").touch()
-    shutil.copy(Path(kernels.__file__).parent / "compile.py", package)
+    for name in ("cache.py", "compile.py"):
+        shutil.copy(Path(kernels.__file__).parent / name, package)
     (package / "callee.py").write_text(CALLEE.format(step=1))
     (package / "caller.py").write_text(CALLER)
     assert run_caller(tmp_path) == ["3", "0"]
@@ -115,8 +117,8 @@ def test_a_wrong_index_is_found_when_indices_are_checked(index: int) -> None:
 
 
 @pytest.mark.skipif(bool(config.DISABLE_JIT or config.BOUNDSCHECK), reason="as boots are compiled")
-def test_an_access_does_not_ask_whether_the_index_is_negative(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path))  # code out of the cache cannot be looked at
+def test_an_access_does_not_ask_whether_the_index_is_negative(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "cache_directory", lambda: None)  # code out of the cache cannot be looked at
 
     def last(values: NDArray[np.int64], index: int) -> int:
         return int(values[index])

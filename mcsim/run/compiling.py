@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,18 @@ def compiling(what: str, progress: Progress) -> Iterator[None]:
     started = time.monotonic()
     yield
     progress.say(f"compiled in {time.monotonic() - started:.0f} s")
-    try:
-        marker.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
         marker.touch()
-    except OSError:
-        pass
 
 
 def compiled_marker(what: str) -> Path | None:
     """A file beside the compiled kernels that is there once they all are; None where nothing is compiled."""
     import numba
 
-    from kernels.compile import source_hash  # sets the cache directory, too
+    from kernels.cache import cache_directory
 
     config: Any = numba.config  # its attributes are set at run time
-    return None if config.DISABLE_JIT else Path(config.CACHE_DIR) / f"complete-{what}-{source_hash()[:16]}"
+    if config.DISABLE_JIT:
+        return None
+    # Where nothing is kept, a file that is never there.
+    return (cache_directory() or Path(os.devnull)) / f"complete-{what}"

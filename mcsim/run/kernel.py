@@ -78,7 +78,7 @@ def lognormal_factors(sigma: float, median: float = 1.0) -> NDArray[np.int32]:
 
 
 def kernel_hash() -> str:
-    """SHA-256 of the kernel sources."""
-    from kernels.compile import source_hash
+    """SHA-256 of the kernel sources that this process runs."""
+    from kernels.cache import source_hash
 
     return source_hash()
