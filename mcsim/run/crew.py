@@ -7,7 +7,9 @@ workers need no common file system, and a worker that dies leaves nothing half d
 from __future__ import annotations
 
 import functools
+import os
 import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterable
@@ -30,6 +32,7 @@ CHUNKS_READY = 64  # with dask, chunks that are given out at least
 # With dask, no chunk at all is done for so long: workers are gone, or have died of one chunk, which dask then gives up
 # without a word to joblib. Compiling the kernels takes a worker a minute.
 SECONDS_WITHOUT_ANSWER = 600
+SECONDS_TO_OUTLIVE_THE_PARENT = 1
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ class Crew:
         from multiprocessing import TimeoutError as NoAnswer  # which joblib raises
 
         from joblib import delayed
+        from joblib.externals.loky import BrokenProcessPool
 
         if self._parallel is None:
             self._parallel = self._start()
@@ -95,6 +99,12 @@ class Crew:
                 key="--scheduler",
                 valid="the same command again, when there are workers",
             ) from None
+        except BrokenProcessPool:  # joblib has ended the others
+            raise UserError(
+                "a worker process died (killed, or out of memory?); what is done is kept",
+                key="--backend processes",
+                valid="the same command continues; fewer --workers take less memory",
+            ) from None
         finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # "tasks have been cancelled": they are meant to be
@@ -107,7 +117,7 @@ class Crew:
         if self._backend == "threads":
             parallel = Parallel(n_jobs=self._count, backend="threading", **common)
         elif self._backend == "processes":
-            common["initializer"] = _leave_interrupts_to_the_parent
+            common |= {"initializer": _begin_work, "initargs": (os.getpid(),)}
             parallel = Parallel(n_jobs=self._count, backend="loky", **common)
         else:
             parallel = Parallel(n_jobs=-1, backend=_dask(self._client), timeout=SECONDS_WITHOUT_ANSWER, **common)
@@ -171,6 +181,16 @@ def _dask(client: Any) -> Any:
     return Cluster(client=client, wait_for_workers_timeout=SECONDS_TO_CONNECT)
 
 
-def _leave_interrupts_to_the_parent() -> None:
-    """In a worker process: Ctrl-C reaches the whole process group, but only the parent is to act on it."""
+def _begin_work(parent: int) -> None:
+    """In a worker process: leave Ctrl-C, which reaches the whole process group, to the parent, and end when it does.
+
+    A parent that is killed cannot say so; who waits for work from it would wait for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(SECONDS_TO_OUTLIVE_THE_PARENT)
+    os._exit(1)
