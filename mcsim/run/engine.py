@@ -192,7 +192,7 @@ def _simulate(
 def warm_up(task: Task, source: str, progress: Progress) -> None:
     """Compile the kernels, or load them from the cache, before the workers start."""
     with compiling("run", progress):
-        kernel.simulate(task, source, 0, 1)
+        kernel.simulate(task, source, 0, 0)  # of no boot: one may take long, and the main thread cannot leave it
 
 
 def _gaps(store: Store, tasks: Sequence[Task], boots: int, shard: Shard) -> list[Gap]:
