@@ -12,7 +12,8 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -89,7 +90,8 @@ class Crew:
 
         if self._parallel is None:
             self._parallel = self._start()
-        finished = self._parallel(delayed(work)(chunk, self.source, self._simulate) for chunk in chunks)
+        with _interrupts_held_back() if self._backend == "processes" else nullcontext():
+            finished = self._parallel(delayed(work)(chunk, self.source, self._simulate) for chunk in chunks)
         try:
             for done in finished:  # noqa: UP028 - `yield from` would close it by itself, with a warning
                 yield done
@@ -181,8 +183,27 @@ def _dask(client: Any) -> Any:
     return Cluster(client=client, wait_for_workers_timeout=SECONDS_TO_CONNECT)
 
 
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Processes started here never meet Ctrl-C, which reaches the whole process group; the parent meets it afterwards.
+
+    One that came while Python starts, before `_begin_work`, would print a traceback.
+    """
+    import multiprocessing.resource_tracker
+
+    from joblib.externals.loky.backend import resource_tracker
+
+    for each in (multiprocessing.resource_tracker, resource_tracker):
+        each.ensure_running()  # to start one later would let signals through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin_work(parent: int) -> None:
-    """In a worker process: leave Ctrl-C, which reaches the whole process group, to the parent, and end when it does.
+    """In a worker process: leave Ctrl-C to the parent, and end when it does.
 
     A parent that is killed cannot say so; who waits for work from it would wait for ever.
     """
