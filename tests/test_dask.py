@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import slow_stand_in
@@ -40,10 +43,11 @@ def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 class Cluster:
     """A scheduler and two workers, each a process of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, protocol: str = "tcp") -> None:
         self._environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         file = folder / "scheduler.json"
-        self.scheduler = self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        where = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0")
+        self.scheduler = self._start("scheduler", *where, "--scheduler-file", str(file))
         deadline = time.monotonic() + 30
         while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -69,15 +73,18 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
 
 
 class KillAfter(Silent):
-    """Kills a process when so many chunks are done."""
+    """Kills a process when so many chunks are done; what is to happen `then`."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", chunks: int) -> None:
-        self.process, self.left = process, chunks
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", chunks: int, then: Callable[[], None] = lambda: None
+    ) -> None:
+        self.process, self.left, self.then = process, chunks, then
 
     def advance(self, units: int, label: str) -> None:
         self.left -= 1
         if self.left == 0:
             self.process.send_signal(signal.SIGKILL)
+            self.then()
 
 
 def small() -> experiment.Experiment:
@@ -101,14 +108,69 @@ def test_a_worker_that_is_killed_changes_nothing(cluster: Cluster) -> None:
 def test_a_cluster_whose_workers_are_all_gone_is_one_message_and_nothing_done_is_lost(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "SECONDS_WITHOUT_ANSWER", 2)
+    began, speed = time.time(), 1
+
+    def hurry() -> None:
+        nonlocal speed
+        speed = 1000
+
+    # joblib's clock: ten minutes pass at once, but not before there is nothing to wait for.
+    clock = SimpleNamespace(**vars(time))
+    clock.time = lambda: began + speed * (time.time() - began)
+    monkeypatch.setattr("joblib.parallel.time", clock)
     cluster.workers.pop().kill()
-    killer = KillAfter(cluster.workers[0], chunks=5)
-    with pytest.raises(UserError, match="no worker has answered for 2 s"):
+    killer = KillAfter(cluster.workers[0], chunks=5, then=hurry)
+    with pytest.raises(UserError, match="no worker has answered for 600 s"):
         mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address, progress=killer)
     cut = mcsim.load("there")
     assert cut.manifest["runs"][-1]["complete"] is False
     assert 0 < cut.summary()["boots"].sum() == cut.manifest["runs"][-1]["boots_done"] < 1600
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="needs openssl, to make a certificate")
+def test_a_cluster_with_tls_as_documented(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    dask = pytest.importorskip("dask", reason="needs mcsim[dask]")
+    pytest.importorskip("distributed", reason="needs mcsim[dask]")
+    page = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
+    [command] = re.findall(r"^openssl .*$", page, re.MULTILINE)
+    [config] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    subprocess.run(command, shell=True, check=True, capture_output=True, cwd=tmp_path)
+    (tmp_path / "distributed.yaml").write_text(config.replace("/home/me/.config/dask", str(tmp_path)))
+    monkeypatch.setenv("DASK_CONFIG", str(tmp_path))
+    cluster = Cluster(tmp_path, "tls")
+    try:
+        assert cluster.address.startswith("tls://127.0.0.1:")
+        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
+        with pytest.raises(UserError, match="--scheduler: no scheduler at"):  # no certificate
+            mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
+        with pytest.raises(UserError, match="--scheduler: no scheduler at"):  # no encryption
+            mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address.replace("tls", "tcp"))
+        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 30)
+        settings = dask.config.merge(dask.config.config, dask.config.collect([str(tmp_path)], {}))
+        with dask.config.set(settings):
+            there = mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
+    finally:
+        cluster.stop()
+    here = mcsim.run(small(), out="here", workers=2)
+    assert there.store.content_hash() == here.store.content_hash()
+
+
+@pytest.mark.parametrize(
+    ("address", "is_open"),
+    [
+        ("tcp://192.168.0.5:8786", True),
+        ("tcp://[2001:db8::5]:8786", True),
+        ("tcp://cluster.example:8786", True),
+        ("cluster.example:8786", True),
+        ("ws://10.0.0.5:8786", True),
+        ("tcp://127.0.0.1:8786", False),
+        ("tcp://[::1]:8786", False),
+        ("localhost:8786", False),
+        ("tls://192.168.0.5:8786", False),
+    ],
+)
+def test_a_scheduler_that_others_reach_without_tls_is_open(address: str, is_open: bool) -> None:
+    assert crew.is_open(address) is is_open
 
 
 def test_a_cluster_without_workers_is_one_message(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:

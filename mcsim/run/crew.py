@@ -7,8 +7,10 @@ workers need no common file system, and a worker that dies leaves nothing half d
 from __future__ import annotations
 
 import functools
+import ipaddress
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -163,11 +165,29 @@ def _connect(scheduler: str) -> Any:
     except ImportError:
         raise UserError("needs dask", key="--backend dask", valid="pip install 'mcsim[dask]'") from None
     try:
-        return Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
+        client: Any = Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without certificates
         first_line = str(error).partition("\n")[0]
         what = f"no scheduler at {scheduler!r}: {first_line or type(error).__name__}"
         raise UserError(what, key="--scheduler", valid="the address that `dask scheduler` prints") from None
+
+    address = client.scheduler.address
+    if is_open(address):
+        print(
+            f"mcsim: {address} is not encrypted: who reaches that port can run code as you; use tls://", file=sys.stderr
+        )
+    return client
+
+
+def is_open(address: str) -> bool:
+    """Whether others may reach a scheduler at this address, and need no certificate."""
+    scheme, _, rest = address.rpartition("://")
+    host = rest.rpartition(":")[0].strip("[]")
+    try:
+        is_here = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_here = host == "localhost"
+    return not is_here and scheme not in ("tls", "inproc")
 
 
 def _dask(client: Any) -> Any:
