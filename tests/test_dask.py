@@ -141,7 +141,7 @@ def test_a_cluster_with_tls_as_documented(monkeypatch: pytest.MonkeyPatch, tmp_p
     try:
         assert cluster.address.startswith("tls://127.0.0.1:")
         monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
-        with pytest.raises(UserError, match="--scheduler: no scheduler at"):  # no certificate
+        with pytest.raises(UserError, match=r"--scheduler: no scheduler at .*TLS"):
             mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
         with pytest.raises(UserError, match="--scheduler: no scheduler at"):  # no encryption
             mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address.replace("tls", "tcp"))
@@ -193,11 +193,16 @@ def test_a_cluster_without_scheduler_or_dask_is_one_message(monkeypatch: pytest.
     assert not (tmp_path / "results").exists()
 
 
-def test_an_address_without_scheduler_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "tls://127.0.0.1:1", "tls://", "nonsense://", "x y:1"])
+def test_an_address_without_scheduler_is_one_message(address: str, tmp_path: Path) -> None:
     pytest.importorskip("distributed", reason="needs mcsim[dask]")
-    monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 1)
-    with pytest.raises(UserError, match=r"--scheduler: no scheduler at 'tcp://127.0.0.1:1'"):
-        mcsim.run(small(), backend="dask", scheduler="tcp://127.0.0.1:1")
+    (tmp_path / "small.toml").write_text(SMALL)
+    command = "import sys; from mcsim.run import crew; crew.SECONDS_TO_CONNECT = 1; from mcsim.cli import main; main()"
+    words = ["run", "small.toml", "--backend", "dask", "--scheduler", address]
+    done = subprocess.run([sys.executable, "-c", command, *words], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"--scheduler: no scheduler at {address!r}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_worker_with_other_kernels_or_another_workload_is_refused() -> None:

@@ -164,18 +164,25 @@ def _connect(scheduler: str) -> Any:
         from distributed import Client
     except ImportError:
         raise UserError("needs dask", key="--backend dask", valid="pip install 'mcsim[dask]'") from None
+
+    class Connection(Client):
+        async def _ensure_connected(self, *arguments: Any, **keywords: Any) -> Any:
+            try:
+                return await super()._ensure_connected(*arguments, **keywords)
+            except (RuntimeError, TypeError, ValueError) as error:
+                raise OSError(str(error)) from error  # after these alone Client closes what it has opened
+
     try:
-        client: Any = Client(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
-    except (OSError, ValueError, TypeError) as error:  # TypeError: tls:// without certificates
+        client: Any = Connection(scheduler, timeout=SECONDS_TO_CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
         first_line = str(error).partition("\n")[0]
         what = f"no scheduler at {scheduler!r}: {first_line or type(error).__name__}"
-        raise UserError(what, key="--scheduler", valid="the address that `dask scheduler` prints") from None
-
+        valid = "the address that `dask scheduler` prints; for tls://, certificates: docs/cluster.md"
+        raise UserError(what, key="--scheduler", valid=valid) from None
     address = client.scheduler.address
     if is_open(address):
-        print(
-            f"mcsim: {address} is not encrypted: who reaches that port can run code as you; use tls://", file=sys.stderr
-        )
+        words = "is neither encrypted nor this machine: who reaches that port can run code as you; use tls://"
+        print(f"mcsim: warning: {address} {words}", file=sys.stderr)
     return client
 
 
