@@ -1,7 +1,13 @@
 """The `mcsim` command. Commands import what they need when they run, so that `mcsim --help` is quick."""
 
+import errno
+import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
+from types import FrameType
 
 import click
 
@@ -25,14 +31,19 @@ from mcsim.cli.sensitivity_command import sensitivity
 from mcsim.cli.validate_command import validate
 from mcsim.cli.verify_command import verify
 
+# Commands give 1 and 3 themselves: verdicts, which nothing else may end with.
 EXIT_USER_ERROR = 2
-EXIT_INTERRUPTED = 130
+EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
+EXIT_SIGNAL = 128  # and the number of the signal, as shells count
+EXIT_INTERRUPTED = EXIT_SIGNAL + 2
+EXIT_BROKEN_PIPE = EXIT_SIGNAL + 13
 
 
 @click.group(
     name="mcsim",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="Bad input ends with exit code 2 and one message; Ctrl-C with 130, and what is done is kept.",
+    epilog="Exit code: 0 done; 1 what was checked differs, or is worse; 2 bad input, in one message; 3 undecided; 70 "
+    "an error of mcsim itself; 130 Ctrl-C and 143 SIGTERM: what is done is kept, the same command continues.",
 )
 @click.version_option(package_name="mcsim", message="%(prog)s %(version)s")
 def cli() -> None:
@@ -84,28 +95,124 @@ cli.add_command(bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command and exit: 0 done, 1 something that was checked differs, 2 bad input, 130 interrupted."""
-    sys.exit(run_cli(arguments))
+    """Run the command and exit; docs/cli.md says what the codes mean."""
+    _prepare_streams()
+    _listen_to_signals()
+    code = run_cli(arguments)
+    # From here on Ctrl-C ends the process at once: workers that do not go need no traceback.
+    with suppress(ValueError):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _leave_streams()
+    sys.exit(code)
 
 
 def run_cli(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit code: 0, or what a command has given to `click.Context.exit`."""
-    from mcsim.errors import UserError
-
-    code = 0
+    """Run the command; return the exit code: what a command has given to `click.Context.exit`, or that of an error."""
     try:
         words = None if arguments is None else list(arguments)
         code = cli.main(args=words, prog_name="mcsim", standalone_mode=False) or 0
-    except UserError as error:
-        click.echo(f"mcsim: {error}", err=True)
-        return EXIT_USER_ERROR
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.ctx.get_help() if error.ctx else "", err=True)
-        return EXIT_USER_ERROR
-    except click.ClickException as error:
-        error.show()
-        return EXIT_USER_ERROR
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted", err=True)
-        return EXIT_INTERRUPTED
-    return code
+        sys.stdout.flush()
+    except BaseException as error:  # also what no Exception is: a panic inside a library in Rust
+        return _tell(error)
+    return int(code)
+
+
+def _tell(error: BaseException) -> int:
+    """Say in one message what has ended the command; return the exit code."""
+    from mcsim.errors import TerminatedError, UserError
+    from mcsim.files import printable
+
+    # click makes Abort out of KeyboardInterrupt and EOFError, and SystemExit out of a closed pipe.
+    if isinstance(error, click.Abort | SystemExit):
+        error = error.__cause__ or error.__context__ or error
+    match error:
+        case UserError():
+            _say(f"mcsim: {error}")
+            return EXIT_USER_ERROR
+        case click.exceptions.NoArgsIsHelpError():
+            _say(error.ctx.get_help() if error.ctx else "")
+            return EXIT_USER_ERROR
+        case click.ClickException():
+            usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
+            _say(printable(f"{usage}Error: {error.format_message()}"))
+            return EXIT_USER_ERROR
+        case TerminatedError():
+            _say("terminated")
+            return EXIT_SIGNAL + error.signal
+        case KeyboardInterrupt() | click.Abort():
+            _say("interrupted")
+            return EXIT_INTERRUPTED
+        case OSError(errno=errno.EPIPE):  # of mcsim | head, which has seen enough
+            return EXIT_BROKEN_PIPE
+        case OSError() if error.errno is not None and error.strerror and not _wants_traceback():
+            # The system refuses something: a full disk, a folder that is gone, no more open files.
+            _say(f"mcsim: {UserError(error.strerror, file=error.filename)}")
+            return EXIT_USER_ERROR
+    _say(_unforeseen(error))
+    return EXIT_UNFORESEEN
+
+
+def _unforeseen(error: BaseException) -> str:
+    """The message for an error of mcsim itself; the traceback goes to a file, for a report."""
+    import tempfile
+    import traceback
+
+    from mcsim.files import printable
+
+    trace = printable("".join(traceback.format_exception(error)))
+    if _wants_traceback():
+        return trace
+    words = printable(traceback.format_exception_only(error)[0].partition("\n")[0])[:400]
+    what = "mcsim: not enough memory" if isinstance(error, MemoryError) else "mcsim: an error that nobody foresaw"
+    try:
+        with tempfile.NamedTemporaryFile(
+            "w", prefix="mcsim-error-", suffix=".txt", delete=False, encoding="utf-8"
+        ) as file:
+            file.write(printable(f"{sys.argv}\n{sys.version}\n") + trace)
+        where = f"its traceback is in {file.name}"
+    except OSError:
+        where = "MCSIM_TRACEBACK=1 in the environment prints its traceback"
+    return f"{what}: {words}\n  please report it with the command and the experiment; {where}"
+
+
+def _wants_traceback() -> bool:
+    return bool(os.environ.get("MCSIM_TRACEBACK"))
+
+
+def _say(text: str) -> None:
+    with suppress(OSError):  # nobody listens any more: the exit code still tells
+        click.echo(text, err=True)
+
+
+def _prepare_streams() -> None:
+    """Let no stream end a command: a closed one takes words all the same, one that is not UTF-8 shows `\\u3042`."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123 - open to the end
+        if hasattr(getattr(sys, name), "reconfigure"):
+            getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+def _leave_streams() -> None:
+    """Python writes what is left in its buffers when it ends; what nobody takes is let go without a word."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _listen_to_signals() -> None:
+    """Let the signals that end a process end it as Ctrl-C does, unless they are ignored (nohup)."""
+    from mcsim.errors import TerminatedError
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        raise TerminatedError(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # there is no SIGHUP on Windows
+        if number is not None and signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, terminate)
