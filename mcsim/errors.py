@@ -24,9 +24,10 @@ class UserError(Exception):
         self.file = None if file is None else str(file)
         self.key = key
         self.valid = valid
-        where = [part for part in (self.file, key) if part]
-        text = ": ".join([*where, what])
-        super().__init__(f"{text}\n  valid: {valid}" if valid else text)
+        # One line each, whatever a name holds.
+        places = [_shown(part, LONGEST_PLACE).replace("\n", "\\n") for part in (self.file, self.key) if part]
+        text = ": ".join([*places, _shown(what, LONGEST_WORDS)])
+        super().__init__(f"{text}\n  valid: {_shown(valid, LONGEST_WORDS)}" if valid else text)
 
     def at(self, *, file: str | Path | None = None, key: str | None = None) -> "UserError":
         """The same error with a place where it had none."""

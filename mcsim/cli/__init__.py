@@ -1,6 +1,7 @@
 """The `mcsim` command. Commands import what they need when they run, so that `mcsim --help` is quick."""
 
 import errno
+import io
 import os
 import signal
 import sys
@@ -37,6 +38,8 @@ EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 EXIT_SIGNAL = 128  # and the number of the signal, as shells count
 EXIT_INTERRUPTED = EXIT_SIGNAL + 2
 EXIT_BROKEN_PIPE = EXIT_SIGNAL + 13
+
+COMPLETION = "_MCSIM_COMPLETE"  # in the environment: a shell asks how a word may go on
 
 
 @click.group(
@@ -108,13 +111,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run_cli(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit code: what a command has given to `click.Context.exit`, or that of an error."""
+    # `cli.main` would make exit code 1, a verdict, of a pipe that is closed; only the completion of shells needs it.
+    if COMPLETION in os.environ:
+        cli.main(prog_name="mcsim", complete_var=COMPLETION)
+    code = 0
     try:
-        words = None if arguments is None else list(arguments)
-        code = cli.main(args=words, prog_name="mcsim", standalone_mode=False) or 0
+        try:
+            with cli.make_context("mcsim", list(sys.argv[1:] if arguments is None else arguments)) as context:
+                cli.invoke(context)
+        except click.exceptions.Exit as end:
+            code = end.exit_code
         sys.stdout.flush()
     except BaseException as error:  # also what no Exception is: a panic inside a library in Rust
         return _tell(error)
-    return int(code)
+    return code
 
 
 def _tell(error: BaseException) -> int:
@@ -122,9 +132,6 @@ def _tell(error: BaseException) -> int:
     from mcsim.errors import TerminatedError, UserError
     from mcsim.files import printable
 
-    # click makes Abort out of KeyboardInterrupt and EOFError, and SystemExit out of a closed pipe.
-    if isinstance(error, click.Abort | SystemExit):
-        error = error.__cause__ or error.__context__ or error
     match error:
         case UserError():
             _say(f"mcsim: {error}")
@@ -133,18 +140,19 @@ def _tell(error: BaseException) -> int:
             _say(error.ctx.get_help() if error.ctx else "")
             return EXIT_USER_ERROR
         case click.ClickException():
-            usage = f"{error.ctx.get_usage()}\n" if isinstance(error, click.UsageError) and error.ctx else ""
-            _say(printable(f"{usage}Error: {error.format_message()}"))
+            message = io.StringIO()
+            error.show(message)
+            _say(printable(message.getvalue().rstrip("\n")))
             return EXIT_USER_ERROR
         case TerminatedError():
-            _say("terminated")
+            _say("\nterminated")
             return EXIT_SIGNAL + error.signal
-        case KeyboardInterrupt() | click.Abort():
-            _say("interrupted")
+        case KeyboardInterrupt():
+            _say("\ninterrupted")  # on a line of its own, behind the ^C of the terminal
             return EXIT_INTERRUPTED
         case OSError(errno=errno.EPIPE):  # of mcsim | head, which has seen enough
             return EXIT_BROKEN_PIPE
-        case OSError() if error.errno is not None and error.strerror and not _wants_traceback():
+        case OSError() if error.errno is not None and error.strerror:
             # The system refuses something: a full disk, a folder that is gone, no more open files.
             _say(f"mcsim: {UserError(error.strerror, file=error.filename)}")
             return EXIT_USER_ERROR
@@ -160,8 +168,6 @@ def _unforeseen(error: BaseException) -> str:
     from mcsim.files import printable
 
     trace = printable("".join(traceback.format_exception(error)))
-    if _wants_traceback():
-        return trace
     words = printable(traceback.format_exception_only(error)[0].partition("\n")[0])[:400]
     what = "mcsim: not enough memory" if isinstance(error, MemoryError) else "mcsim: an error that nobody foresaw"
     try:
@@ -171,12 +177,8 @@ def _unforeseen(error: BaseException) -> str:
             file.write(printable(f"{sys.argv}\n{sys.version}\n") + trace)
         where = f"its traceback is in {file.name}"
     except OSError:
-        where = "MCSIM_TRACEBACK=1 in the environment prints its traceback"
+        where = "its traceback is lost, as no folder for temporary files can be written"
     return f"{what}: {words}\n  please report it with the command and the experiment; {where}"
-
-
-def _wants_traceback() -> bool:
-    return bool(os.environ.get("MCSIM_TRACEBACK"))
 
 
 def _say(text: str) -> None:
