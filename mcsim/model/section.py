@@ -2,7 +2,6 @@
 
 import textwrap
 import typing
-from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -91,8 +90,8 @@ def _find(model: type[Section], path: list[str]) -> tuple[type[Section] | None, 
         if found is None:
             return table, field
         field = found
-        kind: Any = typing.get_origin(field.annotation) or field.annotation
         if part is path[-1]:
             return table, field
-        table = kind if isinstance(kind, type) and issubclass(kind, Section) else None
+        kinds = [field.annotation, *typing.get_args(field.annotation)]  # a table, or None
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
     return table, field
