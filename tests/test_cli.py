@@ -314,6 +314,24 @@ def test_a_signal_ends_a_run_whose_boots_are_kept(number: int, code: int, tmp_pa
     assert not record["complete"]
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_command_whose_kernel_does_not_hear_it(number: int, code: int) -> None:
+    deaf = (
+        "import hashlib, threading, mcsim.cli as cli; from mcsim.model import experiment; cli.SECONDS_TO_END = 0.2;"
+        "experiment.shipped = lambda: hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1);"
+        "threading.Timer(1.0, lambda: print('it does not hear', flush=True)).start();"
+        "cli.main(['list'])"
+    )
+    command = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    assert command.stdout.readline().startswith("Experiments")
+    command.stdout.readline()
+    command.send_signal(number)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == code
+    assert "is ended" in errors
+
+
 def test_signals_that_are_ignored_stay_so() -> None:
     code = (
         "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); import mcsim.cli as cli;"

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from types import FrameType
@@ -38,6 +39,9 @@ EXIT_UNFORESEEN = 70  # EX_SOFTWARE of sysexits.h
 EXIT_SIGNAL = 128  # and the number of the signal, as shells count
 EXIT_INTERRUPTED = EXIT_SIGNAL + 2
 EXIT_BROKEN_PIPE = EXIT_SIGNAL + 13
+
+ENDING = (1, 2, 15)  # SIGHUP, SIGINT, SIGTERM
+SECONDS_TO_END = 30  # from such a signal on; a chunk of boots takes about a second
 
 COMPLETION = "_MCSIM_COMPLETE"  # in the environment: a shell asks how a word may go on
 
@@ -218,3 +222,19 @@ def _listen_to_signals() -> None:
         number = getattr(signal, name, None)  # there is no SIGHUP on Windows
         if number is not None and signal.getsignal(number) == signal.SIG_DFL:
             signal.signal(number, terminate)
+    heard, told = os.pipe()
+    os.set_blocking(told, False)
+    signal.set_wakeup_fd(told, warn_on_full_buffer=False)
+    threading.Thread(target=_end_in_time, args=(heard,), daemon=True).start()
+
+
+def _end_in_time(heard: int) -> None:
+    """End the process if a signal has not ended it for a while: Python's main thread hears none inside a kernel.
+
+    heard: a pipe on which the number of each signal comes as a byte.
+    """
+    while (number := os.read(heard, 1)[0]) not in ENDING:
+        pass
+    time.sleep(SECONDS_TO_END)
+    _say(f"mcsim: has not ended in {SECONDS_TO_END} s, and is ended")
+    os._exit(EXIT_SIGNAL + number)
