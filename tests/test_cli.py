@@ -92,6 +92,7 @@ def test_list_names_experiments_variants_and_their_commits(capsys: pytest.Captur
         (["run", "small.toml", "--seed", "-1"], "--seed: -1 is out of range"),
         (["run", "small.toml", "--boot", "-1"], "--boot: -1 is out of range"),
         (["run", "small.toml", "--workers", "0"], "--workers: 0 is not"),
+        (["run", "small.toml", "--workers", "1000000"], "--workers: 1000000 is not"),
         (["run", "small.toml", "--backend", "gpu"], "'gpu' is not one of"),
         (["run", "small.toml", "--out", "small.toml"], "small.toml: exists and is not a result folder"),
         (["run", "small.toml", "--out", "/proc/x"], "/proc/x: cannot be written"),
