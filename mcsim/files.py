@@ -32,11 +32,16 @@ if TYPE_CHECKING:
 MAX_TEXT = 16 << 20  # TOML, JSON, CSV
 MAX_LINE = 64 << 20  # of a file that is read line by line
 MAX_LINES = 16 << 30  # of all lines of such a file, unpacked
+MAX_DEPTH = 64  # tables within tables, parts of a dotted key
 MAX_ARCHIVE = 512 << 20  # a NumPy archive, packed
 MAX_ARRAYS = 1 << 30  # its arrays, unpacked
 
 GZIP_MAGIC = b"\x1f\x8b"
 XZ_MAGIC = b"\xfd7zXZ\x00"
+# A key of more parts than that. The reader of Python takes a time that grows with their square, so it is not asked.
+_LONG_KEY = re.compile(
+    r"""(?<![\w"'-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % MAX_DEPTH  # noqa: UP031 - braces
+)
 READ_ERRORS = (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError)
 
 
@@ -84,10 +89,12 @@ def read_text(path: str | Path, *, limit: int = MAX_TEXT, valid: str | None = No
 
 
 def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
-    """The values of a TOML text; `path` is for messages."""
+    """The values of a TOML text, whose whole numbers have 64 bits at most; `path` is for messages."""
     valid = "TOML, as in key = 'text'"
+    if _LONG_KEY.search(text):
+        raise UserError(f"not valid TOML: a key of more than {MAX_DEPTH} parts", file=path, valid=valid)
     try:
-        return tomllib.loads(text)
+        values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _toml_error(error, text, path, valid) from None
     except RecursionError:
@@ -95,6 +102,21 @@ def parse_toml(text: str, path: str | Path) -> dict[str, Any]:
     except ValueError as error:  # a number of thousands of digits, a date that does not exist
         what = str(error).partition(";")[0]
         raise UserError(f"not valid TOML: {what}", file=path, valid=valid) from None
+    _check_values(values, path, valid)
+    return values
+
+
+def _check_values(values: dict[str, Any], path: str | Path, valid: str) -> None:
+    """Refuse what Python reads and cannot print: deep tables, and whole numbers of thousands of digits in base 16."""
+    inner: list[Any] = [values]
+    for _ in range(MAX_DEPTH):
+        tables = [each.values() if isinstance(each, dict) else each for each in inner if isinstance(each, dict | list)]
+        inner = [each for table in tables for each in table]
+        if any(type(each) is int and not -(1 << 63) <= each < 1 << 63 for each in inner):
+            raise UserError("not valid TOML: a whole number of more than 64 bits", file=path, valid=valid)
+        if not inner:
+            return
+    raise UserError("not valid TOML: nested too deeply", file=path, valid=valid)
 
 
 def _toml_error(error: tomllib.TOMLDecodeError, text: str, path: str | Path, valid: str) -> UserError:
@@ -253,6 +275,22 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         discard(temporary)
         raise
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """Write a file that is not there yet, whole or not at all. Raises FileExistsError and other OSErrors."""
+    temporary = temporary_name(path)
+    try:
+        temporary.write_bytes(content)
+        try:
+            os.link(temporary, path)  # unlike a renaming, it replaces nothing
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            with path.open("xb") as file:
+                file.write(content)
+    finally:
+        discard(temporary)
 
 
 def discard(temporary: Path) -> None:

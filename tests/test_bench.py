@@ -265,6 +265,25 @@ def test_bad_input_ends_with_2(arguments: list[str], said: str, capsys: pytest.C
     assert said in capsys.readouterr().err
 
 
+def test_a_file_that_holds_no_benchmarks_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "thesis.json"
+    file.write_text("mine")
+    assert run_cli(["bench", "--quick", "--only", "buddy-single", "--json", str(file)]) == 2
+    assert "exists and holds no benchmarks" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["rounds.json", "rounds.json.gz"])
+def test_pyperf_reads_what_is_written(name: str, tmp_path: Path) -> None:
+    import pyperf
+
+    for _ in range(2):  # the second time over the first
+        record.check(tmp_path / name)
+        record.write(tmp_path / name, [ALONE], {})
+    assert [each.get_name() for each in pyperf.BenchmarkSuite.load(str(tmp_path / name))] == [ALONE.name]
+    assert list(tmp_path.iterdir()) == [tmp_path / name]
+
+
 def test_a_file_needs_pyperf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import sys
 

@@ -1,16 +1,24 @@
 """The command line: exit codes, messages on the right stream, help that teaches."""
 
+import errno
+import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import stand_in
 
+import mcsim
 from mcsim.cli import run_cli
+from mcsim.errors import TerminatedError
+from mcsim.model import experiment
 
 SMALL = """
 [experiment]
@@ -84,6 +92,7 @@ def test_list_names_experiments_variants_and_their_commits(capsys: pytest.Captur
         (["run", "small.toml", "--seed", "-1"], "--seed: -1 is out of range"),
         (["run", "small.toml", "--boot", "-1"], "--boot: -1 is out of range"),
         (["run", "small.toml", "--workers", "0"], "--workers: 0 is not"),
+        (["run", "small.toml", "--workers", "1000000"], "--workers: 1000000 is not"),
         (["run", "small.toml", "--backend", "gpu"], "'gpu' is not one of"),
         (["run", "small.toml", "--out", "small.toml"], "small.toml: exists and is not a result folder"),
         (["run", "small.toml", "--out", "/proc/x"], "/proc/x: cannot be written"),
@@ -170,8 +179,250 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_a_closed_pipe_is_no_error() -> None:
-    command = f"{sys.executable} -m mcsim list | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] in ("0", "1", "141")
-    assert "Traceback" not in done.stderr
+@pytest.mark.parametrize("command", ["list", "--help", "schema"])
+def test_a_closed_pipe_ends_a_command_as_shells_expect(command: str) -> None:
+    code = f"import os, sys; os.close(0); from mcsim.cli import main; sys.argv[1:] = [{command!r}]; main()"
+    read, write = os.pipe()
+    os.close(read)  # nobody has ever listened
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.fixture
+def broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[BaseException], None]:
+    """Lets `mcsim list` end with an error that it should not have; tracebacks go to `tmp_path`."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def break_it(error: BaseException) -> None:
+        def fail() -> None:
+            raise error
+
+        monkeypatch.setattr(experiment, "shipped", fail)
+
+    return break_it
+
+
+class PanicException(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyError("names"),
+        ValueError("\x1b]0;pwned\x07\nof many lines"),
+        MemoryError(),
+        RecursionError("too deep"),
+        EOFError(),
+        OSError("of a library, without a number"),
+        PanicException("index out of bounds"),
+        SystemExit(1),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_that_nobody_foresaw_is_no_verdict(
+    error: BaseException,
+    broken: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    broken(error)
+    assert run_cli(["list"]) == 70
+    printed = capsys.readouterr().err
+    assert type(error).__name__ in printed
+    assert "Traceback" not in printed
+    assert printed.replace("\n", "").isprintable()
+    (saved,) = tmp_path.glob("mcsim-error-*.txt")
+    assert str(saved) in printed
+    assert "Traceback (most recent call last)" in saved.read_text()
+    assert saved.stat().st_mode & 0o077 == 0
+
+
+def test_an_unforeseen_error_is_told_where_nothing_can_be_written(
+    broken: Callable[[BaseException], None], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(KeyError("names"))
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    assert run_cli(["list"]) == 70
+    printed = capsys.readouterr().err
+    assert "KeyError: 'names'" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 2, "mcsim: x: No space left on device"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "gone\x1b[2J"), 2, "mcsim: gone\\x1b[2J: No such file"),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), 141, ""),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (TerminatedError(15), 143, "terminated"),
+        (TerminatedError(1), 129, "terminated"),
+    ],
+)
+def test_what_the_system_refuses_or_asks_for_has_its_code(
+    error: BaseException,
+    code: int,
+    words: str,
+    broken: Callable[[BaseException], None],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    broken(error)
+    assert run_cli(["list"]) == code
+    assert capsys.readouterr().err.strip() == words
+
+
+def test_words_that_find_no_room_are_bad_input_not_a_traceback() -> None:
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run([sys.executable, "-m", "mcsim", "list"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "mcsim: No space left on device\n")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp437"])
+def test_a_terminal_that_is_not_utf_8_gets_what_it_can_show(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "title.toml").write_text(SMALL.replace("[workload]", 'title = "起動 ü"\n[workload]'), encoding="utf-8")
+    mcsim.run("title.toml", out="titled")
+    command = [sys.executable, "-m", "mcsim", "report", "titled", "--format", "markdown"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(command, capture_output=True, env=environment)
+    assert done.returncode == 0
+    assert "\\u8d77\\u52d5" in done.stdout.decode(encoding)
+    assert b"Traceback" not in done.stderr
+
+
+def test_streams_that_are_closed_end_no_command(tmp_path: Path) -> None:
+    done = subprocess.run(["bash", "-c", f"{sys.executable} -m mcsim list >&- 2>&-"], capture_output=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_run_whose_boots_are_kept(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "small.toml").write_text(SMALL.replace("boots = 30", "boots = 100000"))
+    command = [sys.executable, str(Path(__file__).parent / "slow_stand_in.py"), "run", "small.toml", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=30)
+    assert run.returncode == code
+    assert "Traceback" not in errors
+    assert "Finished boots are kept in results/small" in errors
+    record = json.loads((tmp_path / "results/small/manifest.json").read_text())["runs"][0]
+    assert "finished" in record
+    assert not record["complete"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_a_command_whose_kernel_does_not_hear_it(number: int, code: int) -> None:
+    deaf = (
+        "import hashlib, threading, mcsim.cli as cli; from mcsim.model import experiment; cli.SECONDS_TO_END = 0.2;"
+        "experiment.shipped = lambda: hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1);"
+        "threading.Timer(1.0, lambda: print('it does not hear', flush=True)).start();"
+        "cli.main(['list'])"
+    )
+    command = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert command.stdout is not None
+    assert command.stdout.readline().startswith("Experiments")
+    command.stdout.readline()
+    command.send_signal(number)
+    _, errors = command.communicate(timeout=60)
+    assert command.returncode == code
+    assert "is ended" in errors
+
+
+def test_signals_that_are_ignored_stay_so() -> None:
+    code = (
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_IGN); import mcsim.cli as cli;"
+        "cli._listen_to_signals(); print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "True\n"
+
+
+def test_shells_still_complete_words() -> None:
+    environment = {**os.environ, "_MCSIM_COMPLETE": "bash_complete", "COMP_WORDS": "mcsim ru", "COMP_CWORD": "1"}
+    done = subprocess.run([sys.executable, "-m", "mcsim"], capture_output=True, text=True, env=environment)
+    assert done.stdout == "plain,run\n"
+
+
+ESCAPE = "\x1b]0;pwned\x07"
+
+
+@pytest.mark.parametrize(
+    ("file", "arguments"),
+    [
+        (SMALL + '[experiment2]\n"\\u001b]0;pwned\\u0007" = 2\n', ["run", "e.toml"]),
+        ('"\\u001b]0;pwned\\u0007" = 2\n', ["run", "e.toml"]),
+        (f'[experiment]\n"{ESCAPE}" = 2\n', ["run", "e.toml"]),
+        (f"{ESCAPE}\n", ["run", "e.toml"]),
+        (SMALL.replace('"tail-free"', '"\\u001b]0;pwned\\u0007"'), ["run", "e.toml"]),
+        ("", ["run", f"{ESCAPE}.toml"]),
+        ("", ["new", ESCAPE]),
+        ("", [ESCAPE]),
+        ("", ["run", f"--{ESCAPE}"]),
+        ("", ["run", "small.toml", "--set", f"experiment.x=1{ESCAPE}"]),
+        ("", ["run", "small.toml", "--backend", ESCAPE]),
+        ("", ["report", ESCAPE]),
+    ],
+)
+def test_no_control_character_reaches_the_terminal(
+    file: str, arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "e.toml").write_text(file)
+    assert run_cli(arguments) == 2
+    printed = capsys.readouterr()
+    assert (printed.out + printed.err).replace("\n", "").isprintable()
+
+
+def test_names_of_processes_are_shown_not_sent(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stand_in.WORKLOAD, "process_name", lambda recording, pid: f"in{ESCAPE}it")
+    monkeypatch.setattr(stand_in, "chance", lambda text: 0.0 if " " not in text or text[0] == "0" else 0.5)
+    run_cli(["run", "small.toml", "--boot", "3"])
+    printed = capsys.readouterr().out
+    assert r"(in\x1b]0;pwned\x07it)" in printed
+    assert ESCAPE not in printed
+
+
+def test_the_cell_that_the_template_leaves_out_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    run_cli(["new", "my"])
+    assert run_cli(["run", "my.toml", "--variant", "my-fix", "--ram", "64M", "--boot", "3"]) == 2
+    assert "[sweep] of this experiment leaves out my-fix at 64M" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "cannot name a folder"),
+        (".", "cannot name a folder"),
+        ("..", "cannot name a folder"),
+        ("x/", "cannot name a folder"),
+        ("a/b/c", "a/b: no such folder"),
+        ("small.toml/x", "small.toml: no such folder"),
+        ("x" * 300, "cannot name a folder"),
+        ("x" * 300 + "/y", "no such folder"),
+        ("dangling", "dangling.toml: exists"),
+        ("folder", "folder.toml: exists"),
+    ],
+)
+def test_new_refuses_names_that_cannot_be(
+    name: str, words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "dangling.toml").symlink_to("nowhere")
+    (tmp_path / "folder.toml").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    assert run_cli(["new", name]) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_new_keeps_what_is_there_and_every_part_of_the_name(tmp_path: Path) -> None:
+    (tmp_path / "mcsim.schema.json").write_text("mine")
+    assert run_cli(["new", "board.v2"]) == 0
+    assert (tmp_path / "mcsim.schema.json").read_text() == "mine"
+    assert (tmp_path / "board.v2.toml").is_file()
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(".tmp")]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,16 +12,22 @@ from typing import Any
 from mcsim.bench.figure import BYTES, Figure
 from mcsim.bench.targets import target_of, verdict
 from mcsim.errors import UserError
+from mcsim.files import is_folder, write_atomically, written
 
 
 def check(path: Path) -> None:
     """Raise UserError if a file cannot be written there, before anything is measured."""
     try:
-        import pyperf  # noqa: F401
+        import pyperf
     except ImportError:
         raise UserError("needs pyperf", key="--json", valid="pip install pyperf") from None
-    if path.is_dir() or not path.parent.is_dir():
+    if is_folder(path) or not is_folder(path.parent):
         raise UserError("cannot be written", file=path, key="--json", valid="a file in a folder that exists")
+    if os.path.lexists(path):
+        try:
+            pyperf.BenchmarkSuite.load(str(path))
+        except Exception:  # whatever a file that is none makes of its reader
+            raise UserError("exists and holds no benchmarks", file=path, key="--json", valid="another file") from None
 
 
 def write(path: Path, figures: Sequence[Figure], notes: dict[str, str]) -> None:
@@ -35,10 +44,11 @@ def write(path: Path, figures: Sequence[Figure], notes: dict[str, str]) -> None:
         found.append(benchmark(figure.name, figure.values, notes_of))
         if figure.other:
             found.append(benchmark(f"{figure.name}, {figure.other_name}", figure.other, {**notes, "unit": unit}))
-    try:
-        pyperf.BenchmarkSuite(found).dump(str(path), replace=True)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error}", file=path, key="--json") from None
+    text = io.StringIO()
+    pyperf.BenchmarkSuite(found).dump(text)
+    content = text.getvalue().encode()
+    with written(path):
+        write_atomically(path, gzip.compress(content) if path.suffix == ".gz" else content)  # as pyperf reads them
 
 
 def judged(figure: Figure) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import click
 def list_command() -> None:
     """Print the experiments, variants and workloads that come with mcsim."""
     from mcsim.errors import UserError
+    from mcsim.files import printable
     from mcsim.model.experiment import load, shipped
     from mcsim.model.variants import SHIPPED
     from mcsim.workload import load as load_workload
@@ -19,16 +20,21 @@ def list_command() -> None:
     click.echo("Experiments (mcsim run NAME)")
     for name, path in shipped().items():
         try:
-            click.echo(_entry(name, load(path).title))
+            title = load(path).title
         except UserError as error:
-            click.echo(_entry(name, str(error)))
+            title = str(error)
+        click.echo(printable(_entry(name, title)))
     click.echo("\nVariants (experiment.variants, or based_on in [variants.NAME])")
     for variant in SHIPPED.values():
         commits = f" [{', '.join(variant.commits)}]" if variant.commits else ""
         click.echo(_entry(variant.name, variant.description + commits))
     click.echo("\nWorkloads (workload.recordings)")
     for name in shipped_workloads():
-        click.echo(_entry(name, load_workload(name).describe()))
+        try:
+            words = load_workload(name).describe()
+        except UserError as error:
+            words = str(error)
+        click.echo(printable(_entry(name, words)))
 
 
 def _entry(name: str, words: str) -> str:

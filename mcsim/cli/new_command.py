@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import click
@@ -20,19 +21,22 @@ def new(name: str) -> None:
       mcsim new my-board && mcsim run my-board.toml
     """
     from mcsim.errors import UserError
+    from mcsim.files import is_folder, write_new, written
     from mcsim.model.experiment import parse
     from mcsim.model.template import TEMPLATE
 
-    path = Path(name).with_suffix(".toml") if not name.endswith(".toml") else Path(name)
-    if path.exists():
-        raise UserError("exists", file=path, valid="another name")
+    path = Path(name if name.endswith(".toml") else f"{name}.toml")
     parse(TEMPLATE, path)  # also checks the name
-    try:
-        if not (path.parent / SCHEMA_FILE).exists():
-            (path.parent / SCHEMA_FILE).write_text(_schema(), encoding="utf-8")
-        path.write_text(TEMPLATE, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=path, valid="a writable folder") from None
+    if not is_folder(path.parent):
+        raise UserError("no such folder", file=path.parent, valid="a folder that exists")
+    if os.path.lexists(path):
+        raise UserError("exists", file=path, valid="another name")
+    schema_file = path.parent / SCHEMA_FILE
+    with written(path, valid="a writable folder"):
+        write_new(path, TEMPLATE.encode())
+    with written(schema_file, valid="a writable folder"):
+        if not os.path.lexists(schema_file):
+            write_new(schema_file, _schema().encode())
     click.echo(f"{path} (and {SCHEMA_FILE}, for editors); next: mcsim run {path}")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from mcsim.errors import UserError
+from mcsim.files import printable
 from mcsim.model.experiment import MAX_BOOTS, Experiment, Task, select
 
 
@@ -21,10 +22,10 @@ def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[st
         raise UserError(f"{boot} is out of range", key="--boot", valid=f"a whole number from 0 to {MAX_BOOTS - 1}")
     workload = kernel.load_workload(experiment.workload)
     tasks = select(experiment.tasks(workload.digest), variants, ram)
-    engine.warm_up(tasks[0], experiment.workload, PlainLines(sys.stderr))
+    engine.warm_up(tasks[0], experiment.workload, PlainLines(sys.stderr))  # there is one, else `select` had refused
     for task in tasks:
         outcome: Any = kernel.simulate(task, experiment.workload, boot, 1)[0]
-        click.echo(sentence(task, outcome, workload))
+        click.echo(printable(sentence(task, outcome, workload)))
         if verbose:
             click.echo("\n".join(details(task, outcome)))
 

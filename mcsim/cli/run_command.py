@@ -88,12 +88,13 @@ def run(
 
     import mcsim
     from mcsim.api import default_folder
+    from mcsim.files import printable
     from mcsim.report.text import page
     from mcsim.run.progress import for_stderr
 
     folder = default_folder(loaded, shard) if out is None else out
     if verbose:
-        click.echo(f"experiment {loaded.path}, results in {folder}", err=True)
+        click.echo(printable(f"experiment {loaded.path}, results in {folder}"), err=True)
     try:
         result = mcsim.run(
             loaded,
@@ -109,8 +110,10 @@ def run(
         )
     except KeyboardInterrupt:
         click.echo(
-            f"Interrupted. Finished boots are kept in {folder}; the same command continues.\n"
-            f"What is there so far: mcsim report {folder}",
+            printable(
+                f"Interrupted. Finished boots are kept in {folder}; the same command continues.\n"
+                f"What is there so far: mcsim report {folder}"
+            ),
             err=True,
         )
         raise
@@ -122,4 +125,4 @@ def run(
     from mcsim.report.write import write  # after the table: what pictures need is slow to import
 
     paths = write(result)
-    click.echo("written: " + ", ".join(str(path) for path in paths), err=True)
+    click.echo(printable("written: " + ", ".join(str(path) for path in paths)), err=True)

@@ -3,37 +3,75 @@
 import difflib
 import hashlib
 import json
+import math
 import re
-import tomllib
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
 
 from mcsim.errors import UserError, did_you_mean
+from mcsim.files import is_file, is_folder, parse_toml, read_text
 from mcsim.model import variants
 from mcsim.model.machine import Machine, check_ram
-from mcsim.model.section import CarriedError, Section, user_error
+from mcsim.model.section import CarriedError, Section, WholeNumber, user_error
 from mcsim.model.settings import Setting, apply
 from mcsim.model.units import DURATION_SYNTAX, SIZES_SYNTAX, format_size, parse_duration, parse_sizes
 from mcsim.model.variants import Policies, Variant
 
 MODEL_VERSION = 3  # rises when the same description would give other outcomes
 RNG_VERSION = "philox4x32-10/1"  # the generator and the layout of its counters
-MAX_SIGMA = 2.0  # the largest factor then still fits the fixed-point numbers of the kernels
-MAX_MEDIAN = 10.0
+MAX_SIGMA = 2.0  # the largest factor of median 1 then still fits the fixed-point numbers of the kernels
+# With MAX_SIGMA the smallest factor of MIN_MEDIAN still is a few units of these numbers.
+MIN_MEDIAN, MAX_MEDIAN = 0.01, 10.0
+MEDIAN_SYNTAX = f"a number from {MIN_MEDIAN:g} to {MAX_MEDIAN:g}"
+MAX_FACTOR = 2048.0  # what these numbers end below (kernels/rng.py:FACTOR_BITS)
+FARTHEST = 3.6688  # sigmas from the median to the last of the quantiles that are drawn (kernels/rng.py)
+MAX_FILE = 1 << 20  # bytes of an experiment file
+MAX_TITLE = 500  # letters
+MAX_CHOICES = 1000  # rows of [sweep]
 MAX_BOOTS = 1_000_000_000
 MAX_SEED = (1 << 63) - 1
 BOOTS_SYNTAX = f"a whole number from 1 to {MAX_BOOTS}"
 SEED_SYNTAX = "a whole number from 0 to 2^63 - 1"
+
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def _one_line(text: str) -> str:
     if not text.isprintable():
         raise CarriedError(UserError("is not one line of printable text"))
     return text
+
+
+def has_controls(text: str) -> bool:
+    """Whether there are control characters in it, or bytes that were no UTF-8."""
+    return any(unicodedata.category(each) in ("Cc", "Cs") for each in text)
+
+
+def _name_of_file(text: str) -> str:
+    if has_controls(text):
+        raise CarriedError(UserError("has control characters"))
+    return text
+
+
+def _check_factor(median: float, sigma: float) -> None:
+    """Refuse a lognormal factor whose largest quantile has no room in the kernels."""
+    most = MAX_FACTOR / math.exp(FARTHEST * sigma)
+    if median >= most:
+        valid = f"with boot_sigma = {sigma:g}, a boot_median below {most:.3g}"
+        raise CarriedError(UserError(f"{median:g} makes factors of {MAX_FACTOR:g} and more", valid=valid))
 
 
 def _duration(text: object) -> float:
@@ -44,6 +82,7 @@ def _duration(text: object) -> float:
 
 
 TEXT_OR_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+Line = Annotated[str, AfterValidator(_one_line)]
 Sizes = Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS)]
 VariantName = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(variants.SHIPPED)}, {"type": "string"}]})]
 
@@ -52,8 +91,10 @@ class Question(Section):
     """`[experiment]`: what is compared, and how often."""
 
     name: str | None = Field(default=None, description="a text: the name of the result folder")
-    title: Annotated[str, AfterValidator(_one_line)] = Field(
-        default="", description="a text: one line for the report, without control characters"
+    title: Line = Field(
+        default="",
+        max_length=MAX_TITLE,
+        description=f"a text: one line for the report, without control characters, of at most {MAX_TITLE}",
     )
     variants: list[VariantName] = Field(description="a list of names of variants")
     ram: Sizes = Field(description=SIZES_SYNTAX)
@@ -74,9 +115,15 @@ class Sweep(Section):
     """`[sweep]`: which cells of the grid variants x RAM sizes are run; without it, all."""
 
     only: list[Cells] | None = Field(
-        default=None, description="a list of { variant = ..., ram = ... }: no cells but these"
+        default=None,
+        max_length=MAX_CHOICES,
+        description=f"a list of {{ variant = ..., ram = ... }}, {MAX_CHOICES} at most: no cells but these",
     )
-    exclude: list[Cells] = Field(default=[], description="a list of { variant = ..., ram = ... }: not these cells")
+    exclude: list[Cells] = Field(
+        default=[],
+        max_length=MAX_CHOICES,
+        description=f"a list of {{ variant = ..., ram = ... }}, {MAX_CHOICES} at most: not these cells",
+    )
 
 
 class StopRules(Section):
@@ -114,7 +161,9 @@ class WorkloadSource(Section):
     recordings: str | None = Field(
         default=None, description="the name of a shipped set of recordings (`mcsim list` prints them)"
     )
-    file: str | None = Field(default=None, description="path of a workload file, relative to the experiment file")
+    file: str | None = Field(
+        default=None, min_length=1, description="path of a workload file, relative to the experiment file"
+    )
 
 
 class Timing(Section):
@@ -134,23 +183,43 @@ class Timing(Section):
     )
     boot_median: float = Field(
         default=1.0,
-        gt=0,
+        ge=MIN_MEDIAN,
         le=MAX_MEDIAN,
-        description="a number above 0, up to 10: median of that factor (1: as fast as the recordings)",
+        description=f"{MEDIAN_SYNTAX}: median of that factor (1: as fast as the recordings)",
     )
-    jitter: Literal[0, 2] = Field(
+    jitter: Annotated[Literal[0, 2], WholeNumber] = Field(
         default=0,
         description="0 (no artificial delay) or 2 (at each exec: the delays and sleeps of noisy recordings)",
     )
     tick_phase: Literal["uniform"] = Field(default="uniform", description="'uniform' (over the 10 ms of the clock)")
 
+    @field_validator("boot_median")
+    @classmethod
+    def _has_room(cls, median: float, info: ValidationInfo) -> float:
+        _check_factor(median, info.data.get("boot_sigma", 0.0))
+        return median
+
 
 class HostLoad(Section):
     """How fast counted boots ran: median and sigma of `boot_factor` over all, and sigma within one series of boots."""
 
-    boot_median: float = Field(gt=0, le=MAX_MEDIAN, description="a number above 0, up to 10")
+    boot_median: float = Field(ge=MIN_MEDIAN, le=MAX_MEDIAN, description=MEDIAN_SYNTAX)
     boot_sigma: float = Field(gt=0, le=MAX_SIGMA, description="a number above 0, up to 2")
     within_sigma: float = Field(gt=0, le=MAX_SIGMA, description="a number above 0, below boot_sigma")
+
+    @field_validator("boot_sigma")
+    @classmethod
+    def _has_room(cls, sigma: float, info: ValidationInfo) -> float:
+        _check_factor(info.data.get("boot_median", MIN_MEDIAN), sigma)
+        return sigma
+
+    @field_validator("within_sigma")
+    @classmethod
+    def _is_below_the_whole(cls, within: float, info: ValidationInfo) -> float:
+        whole = info.data.get("boot_sigma", math.inf)
+        if within >= whole:
+            raise CarriedError(UserError(f"{within:g} is not below boot_sigma = {whole:g}"))
+        return within
 
 
 class WorkloadTiming(Section):
@@ -174,6 +243,25 @@ class ExperimentFile(Section):
         description="tables [variants.NAME] with based_on and policies",
         json_schema_extra=lambda schema: schema.update(variants.tables_schema()),
     )
+
+
+class Document(Section):
+    """`Experiment.document()`, as a result folder keeps it."""
+
+    name: str
+    title: Line = Field(max_length=MAX_TITLE)
+    order: list[str]
+    variants: dict[str, Policies]
+    descriptions: dict[str, str]
+    ram: list[int]
+    skipped: list[list[Any]] = Field(default=[])
+    machine: dict[str, Any]
+    workload: Annotated[str, AfterValidator(_name_of_file)]
+    workload_source: Annotated[str, AfterValidator(_name_of_file)] = ""
+    timing: Timing
+    boots: int = Field(ge=1, le=MAX_BOOTS, description=BOOTS_SYNTAX)
+    seed: int = Field(ge=0, le=MAX_SEED, description=SEED_SYNTAX)
+    stop: dict[str, Any] = Field(default={})
 
 
 @dataclass(frozen=True)
@@ -260,23 +348,14 @@ class Experiment:
 
     @classmethod
     def from_document(cls, document: dict[str, Any], source: str, path: str) -> "Experiment":
-        """The experiment that `document()` was made of, but for the path of a workload file."""
-        policies, texts = document["variants"], document["descriptions"]
-        return cls(
-            name=document["name"],
-            title=document["title"],
-            variants=tuple(Variant(name, texts[name], Policies(**policies[name])) for name in document["order"]),
-            ram=tuple(document["ram"]),
-            machine=Machine.model_construct(**document["machine"]),
-            workload=document["workload"],
-            timing=Timing(**document["timing"]),
-            boots=document["boots"],
-            seed=document["seed"],
-            stop=StopRules.model_construct(**document.get("stop", {})),
-            skipped=frozenset((name, ram) for name, ram in document.get("skipped", [])),
-            source=source,
-            path=path,
-        )
+        """The experiment that `document()` was made of, but for the path of a workload file.
+
+        UserError, with `path` as its file, if it could not have been made of one.
+        """
+        try:
+            return _of_document(document, source, path)
+        except UserError as error:
+            raise error.at(file=path) from None
 
     def with_seed(self, seed: int) -> "Experiment":
         """The same experiment with another seed."""
@@ -312,7 +391,15 @@ def select(tasks: Sequence[Task], variant_names: Iterable[str] = (), ram: Iterab
             key="--ram",
             valid=", ".join(map(format_size, known_sizes)),
         )
-    return [task for task in tasks if (not names or task.variant in names) and (not sizes or task.ram in sizes)]
+    chosen = [task for task in tasks if (not names or task.variant in names) and (not sizes or task.ram in sizes)]
+    if not chosen and tasks:
+        rest = sorted({task.ram for task in tasks if task.variant in names})
+        raise UserError(
+            f"[sweep] of this experiment leaves out {', '.join(names)} at {', '.join(map(format_size, sorted(sizes)))}",
+            key="--variant, --ram",
+            valid=f"with {', '.join(names)}: {', '.join(map(format_size, rest))}",
+        )
+    return chosen
 
 
 def _option_sizes(text: str) -> tuple[int, ...]:
@@ -344,6 +431,12 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(experiments_folder().glob("*.toml"))}
 
 
+def shipped_recordings() -> dict[str, Path]:
+    """The folders of the shipped sets of recordings, by name."""
+    folder = experiments_folder() / "recordings"
+    return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
+
+
 def json_schema() -> dict[str, Any]:
     """JSON Schema of experiment files."""
     schema = ExperimentFile.model_json_schema()
@@ -353,23 +446,17 @@ def json_schema() -> dict[str, Any]:
 def load(experiment: str | Path, settings: Sequence[Setting] = ()) -> Experiment:
     """Read and validate an experiment: a file, or the name of a shipped one; `settings` replace keys of it."""
     path = _find(experiment)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8 text (byte {error.start})", file=path, valid="a TOML file") from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file") from None
-    return parse(text, path, settings)
+    return parse(read_text(path, limit=MAX_FILE, valid="a readable TOML file"), path, settings)
 
 
 def _find(experiment: str | Path) -> Path:
     path = Path(experiment)
-    if path.is_file():
+    if is_file(path):
         return path
     known = shipped()
     if str(experiment) in known:
         return known[str(experiment)]
-    if path.is_dir():
+    if is_folder(path):
         raise UserError("is a folder", file=path, valid="an experiment file (TOML)")
     hint = did_you_mean(path.stem, known)
     raise UserError(
@@ -383,13 +470,10 @@ def parse(text: str, path: str | Path, settings: Sequence[Setting] = ()) -> Expe
 
     `settings` replace keys of it; they are noted as comments at the end of the text that a result folder keeps.
     """
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise _syntax_error(error, text, path) from None
+    values = parse_toml(text, path)
     for setting in settings:
         apply(setting, values)
-    notes = "".join(f"# changed by {setting.option}\n" for setting in settings)
+    notes = "".join(f"{setting.note}\n" for setting in settings)
     source = f"{text.rstrip()}\n\n{notes}" if notes else text
     try:
         return _build(values, source, Path(path))
@@ -398,23 +482,70 @@ def parse(text: str, path: str | Path, settings: Sequence[Setting] = ()) -> Expe
         raise error.at(file=guilty.option if guilty else path) from None
 
 
-def _syntax_error(error: tomllib.TOMLDecodeError, text: str, path: str | Path) -> UserError:
-    place = re.search(r"\(at line (\d+), column \d+\)", str(error))
-    number = int(place[1]) if place else len(text.splitlines())
-    lines = text.splitlines()
-    line = lines[number - 1].strip() if 0 < number <= len(lines) else ""
-    shown = f" in: {line}" if line else ""
-    what = re.sub(r" \(at .*\)$", "", str(error))
-    return UserError(
-        f"not valid TOML: {what}{shown}", file=path, key=f"line {number}", valid="TOML, as in key = 'text'"
+def _section(model: type[AnySection], values: object, *prefix: str) -> AnySection:
+    """Plain values as the table that they are to be; `prefix` is its key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise user_error(error, model, prefix) from None
+
+
+def _of_document(values: object, source: str, path: str) -> Experiment:
+    document = _section(Document, values)
+    names, ram = document.order, tuple(document.ram)
+    if len(set(names)) < len(names) or not set(names) == document.variants.keys() == document.descriptions.keys():
+        raise UserError("are not the same variants", key="order, variants, descriptions", valid="each variant once")
+    for name in names:
+        if not variants.NAME.fullmatch(name):
+            raise UserError(f"{name!r} is not a name of a variant", key="order", valid=variants.NAME_SYNTAX)
+        if not variants.is_description(document.descriptions[name]):
+            raise UserError("is not one line of text", key=f"descriptions.{name}")
+        variants.check(document.variants[name], f"variants.{name}")
+    machine, stop = dict(document.machine), dict(document.stop)
+    # These are written with units in a file, and plainly in a document.
+    if type(machine.get("page_size")) is int:
+        machine["page_size"] = format_size(machine["page_size"])
+    if isinstance(stop.get("wall_time"), float) and stop["wall_time"].is_integer():
+        stop["wall_time"] = f"{stop['wall_time']:.0f}s"
+    board = _section(Machine, machine, "machine")
+    for size in ram:
+        try:
+            check_ram(board, size)
+        except UserError as error:
+            raise error.at(key="ram") from None
+    if not ram or list(ram) != sorted(set(ram)):
+        raise UserError("is not a list of ascending sizes", key="ram")
+    skipped = _skipped_of_document(document.skipped, names, ram)
+    return Experiment(
+        name=_name(document.name, Path()),
+        title=document.title,
+        variants=tuple(Variant(name, document.descriptions[name], document.variants[name]) for name in names),
+        ram=ram,
+        machine=board,
+        workload=document.workload,
+        timing=document.timing,
+        boots=document.boots,
+        seed=document.seed,
+        stop=_stop(_section(StopRules, stop, "stop"), names),
+        skipped=skipped,
+        source=source,
+        path=path,
     )
 
 
+def _skipped_of_document(rows: list[list[Any]], names: list[str], ram: tuple[int, ...]) -> frozenset[tuple[str, int]]:
+    grid = {(name, size) for name in names for size in ram}
+    for row in rows:
+        if [type(each) for each in row] != [str, int] or tuple(row) not in grid:
+            raise UserError(f"{row!r} is not a cell", key="skipped", valid="a list of [VARIANT, BYTES]")
+    skipped = frozenset((name, size) for name, size in rows)
+    if skipped == grid:
+        raise UserError("leaves no cell", key="skipped", valid="at least one variant at one RAM size")
+    return skipped
+
+
 def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
-    try:
-        file = ExperimentFile.model_validate(values)
-    except ValidationError as error:
-        raise user_error(error, ExperimentFile) from None
+    file = _section(ExperimentFile, values)
     question = file.experiment
     ram = _ram(question.ram, file.machine)
     chosen = _variants(question.variants, variants.resolve(file.variants))
@@ -476,23 +607,20 @@ def workload_timing(workload: str) -> WorkloadTiming:
 
     Raises UserError for a timing.toml that is none.
     """
-    shipped_folder = experiments_folder() / "recordings" / workload
-    path = (shipped_folder if shipped_folder.is_dir() else Path(workload)) / "timing.toml"
-    if not path.is_file():
+    path = shipped_recordings().get(workload, Path(workload)) / "timing.toml"
+    if not is_file(path):
         return WorkloadTiming()
-    text = path.read_text(encoding="utf-8")
+    values = parse_toml(read_text(path, limit=MAX_FILE), path)
     try:
-        return WorkloadTiming.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise _syntax_error(error, text, path) from None
-    except ValidationError as error:
-        raise user_error(error, WorkloadTiming).at(file=path) from None
+        return _section(WorkloadTiming, values)
+    except UserError as error:
+        raise error.at(file=path) from None
 
 
 def _timing(given: Timing, workload: str) -> Timing:
     """The timing of an experiment: what it does not say comes from its workload."""
     fitted = workload_timing(workload).timing.model_dump(exclude_unset=True)
-    return Timing(**{**fitted, **given.model_dump(exclude_unset=True)})
+    return _section(Timing, {**fitted, **given.model_dump(exclude_unset=True)}, "timing")
 
 
 def _stop(rules: StopRules, names: list[str]) -> StopRules:
@@ -538,10 +666,20 @@ def _workload(source: WorkloadSource, path: Path) -> str:
     if (source.recordings is None) == (source.file is None):
         raise UserError("needs exactly one key", key="workload", valid="recordings = NAME, or file = PATH")
     if source.recordings is not None:
+        known = shipped_recordings()
+        if source.recordings not in known:
+            hint = did_you_mean(source.recordings, known)
+            raise UserError(
+                f"{source.recordings!r} is not a shipped set{hint}",
+                key="workload.recordings",
+                valid=f"{', '.join(known) or 'none is shipped'}; programs of your own: file = PATH",
+            )
         return source.recordings
     assert source.file is not None
     file = (path.parent / source.file).absolute()  # worker processes may run in another folder
-    if not file.exists():
-        valid = "path of a file (.toml, .npz) or of a folder of programs, relative to the experiment file"
+    valid = "path of a file (.toml, .npz) or of a folder of programs, relative to the experiment file"
+    if has_controls(str(file)):  # it becomes part of what is stored, in UTF-8
+        raise UserError(f"{str(file)!r} has control characters", key="workload.file", valid=valid)
+    if not (is_file(file) or is_folder(file)):
         raise UserError(f"no such file: {file}", key="workload.file", valid=valid)
     return str(file)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from mcsim.errors import UserError
-from mcsim.model.section import CarriedError, Section
+from mcsim.model.section import CarriedError, Section, WholeNumber
 from mcsim.model.units import format_size, parse_size
 
 # What the kernel image and the boot-time tables leave free is measured on real boots from 24 MB to 96 MB and
@@ -32,7 +32,7 @@ class Machine(Section):
     page_size: Annotated[Literal[8192], BeforeValidator(_page_size), WithJsonSchema({"const": "8K"})] = Field(
         default=8192, description="'8K' (pages of the recordings)", json_schema_extra={"default": "8K"}
     )
-    pointer_bits: Literal[32, 64] = Field(
+    pointer_bits: Annotated[Literal[32, 64], WholeNumber] = Field(
         default=32, description="32 or 64 (decides the slots of a maple node: 32 in a leaf, or 16)"
     )
 

@@ -2,9 +2,8 @@
 
 import textwrap
 import typing
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -48,9 +47,23 @@ class CarriedError(ValueError):
         self.error = error
 
 
+def _whole_number(value: object) -> object:
+    if type(value) is not int:  # 2.0 and false are equal to whole numbers
+        raise CarriedError(UserError(f"{shorten(value)} is not a whole number"))
+    return value
+
+
+WholeNumber = BeforeValidator(_whole_number)  # where a Literal of numbers is asked for
+
+
+def shorten(value: object) -> str:
+    """A value of a file in at most 60 characters."""
+    return textwrap.shorten(repr(value), 60)
+
+
 def _what(detail: ErrorDetails) -> str:
     value = detail["input"]
-    shown = textwrap.shorten(repr(value), 60)
+    shown = shorten(value)
     match detail["type"]:
         case "missing":
             return "is missing"
@@ -77,8 +90,8 @@ def _find(model: type[Section], path: list[str]) -> tuple[type[Section] | None, 
         if found is None:
             return table, field
         field = found
-        kind: Any = typing.get_origin(field.annotation) or field.annotation
         if part is path[-1]:
             return table, field
-        table = kind if isinstance(kind, type) and issubclass(kind, Section) else None
+        kinds = [field.annotation, *typing.get_args(field.annotation)]  # a table, or None
+        table = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
     return table, field

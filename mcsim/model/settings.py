@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from mcsim.errors import UserError
+from mcsim.files import parse_toml, printable
 
 SETTING_SYNTAX = "KEY=VALUE, a dotted key of the experiment file and a TOML value, as in timing.gap_sigma=0.2"
 
@@ -40,14 +41,24 @@ class Setting:
     @classmethod
     def of_value(cls, key: str, value: object) -> "Setting":
         """The setting of a key to a plain Python value (text, number, bool, list of these)."""
-        return cls(f"{key} = {value!r}", key, json.dumps(value))
+        try:
+            text = json.dumps(value, ensure_ascii=False)
+        except (TypeError, ValueError, RecursionError):
+            what = f"a {type(value).__name__} is no value of an experiment"
+            raise UserError(what, key=str(key), valid="a text, a number, True, False, or a list of these") from None
+        return cls(f"{key} = {value!r}", str(key), text)
+
+    @property
+    def note(self) -> str:
+        """What it was, as one line of comment that TOML has room for."""
+        return "# changed by " + printable(self.option).replace("\n", "\\n")
 
     @cached_property
     def path(self) -> tuple[str, ...]:
         """The parts of the key."""
         try:
-            table: Any = tomllib.loads(f"{self.key} = 0")
-        except tomllib.TOMLDecodeError:
+            table: Any = parse_toml(f"{self.key} = 0", self.option)
+        except UserError:
             table = {}
         path = []
         while isinstance(table, dict) and len(table) == 1:
@@ -58,11 +69,18 @@ class Setting:
         return tuple(path)
 
     def parsed(self) -> Any:
-        """The value; a text if it is no TOML."""
+        """The value; a text if it is no TOML. UserError if it is more than a value, or one that no file may have."""
+        text = f"value = {self.value}"
         try:
-            return tomllib.loads(f"value = {self.value}")["value"]
+            tomllib.loads(text)
         except tomllib.TOMLDecodeError:
             return self.value
+        except (ValueError, RecursionError):
+            pass  # `parse_toml` says what it is
+        values = parse_toml(text, self.option)
+        if values.keys() != {"value"}:
+            raise UserError("is more than one value", key=self.option, valid=SETTING_SYNTAX)
+        return values["value"]
 
     def touches(self, key: str) -> bool:
         """Whether an error at this dotted key may be about this setting: the key lies above it, below it, or is it."""

@@ -19,6 +19,8 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.model.section import Section, user_error
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,23}")
+MAX_OWN = 200  # tables [variants.NAME] of one experiment
+MAX_DESCRIPTION = 200  # letters
 NAME_SYNTAX = "1 to 24 letters, digits, '.', '_' or '-', a letter or digit first"
 
 
@@ -152,6 +154,8 @@ SHIPPED: Mapping[str, Variant] = _shipped()
 def resolve(own: Mapping[str, Mapping[str, Any]]) -> dict[str, Variant]:
     """All variants that an experiment may name: the shipped ones and its own `[variants.NAME]` tables."""
     known = dict(SHIPPED)
+    if len(own) > MAX_OWN:
+        raise UserError(f"{len(own)} tables are too many", key="variants", valid=f"at most {MAX_OWN} own variants")
     for name in own:
         if name in SHIPPED:
             raise UserError(
@@ -177,15 +181,19 @@ def _resolve_one(
     base_name = table.pop("based_on", None)
     if base_name is None:
         raise UserError("is missing", key=f"{key}.based_on", valid=", ".join(names))
-    if base_name not in names:
+    if not isinstance(base_name, str) or base_name not in names:
         hint = did_you_mean(str(base_name), names)
         raise UserError(f"{base_name!r} is not a variant{hint}", key=f"{key}.based_on", valid=", ".join(names))
     if base_name in (*parents, name):
         raise UserError("variants are based on each other in a circle", key=f"{key}.based_on")
     base = _resolve_one(base_name, own, known, (*parents, name))
     description = table.pop("description", f"{base_name} with own changes")
-    if not (isinstance(description, str) and description.isprintable()):
-        raise UserError(f"{description!r} is not one line of text", key=f"{key}.description", valid="a text in quotes")
+    if not is_description(description):
+        raise UserError(
+            f"{description!r} is not one line of text",
+            key=f"{key}.description",
+            valid=f"a text in quotes, without control characters, of at most {MAX_DESCRIPTION}",
+        )
     unknown = [each for each in table if each not in Policies.model_fields]
     if unknown:
         keys = ["based_on", "description", *Policies.model_fields]
@@ -195,11 +203,21 @@ def _resolve_one(
         policies = Policies(**{**base.policies.model_dump(), **table})
     except ValidationError as error:
         raise user_error(error, Policies, ("variants", name)) from None
+    check(policies, key)
+    known[name] = Variant(name, description, policies)
+    return known[name]
+
+
+def is_description(text: object) -> bool:
+    """Whether a report has room for it: one line, without control characters."""
+    return isinstance(text, str) and text.isprintable() and len(text) <= MAX_DESCRIPTION
+
+
+def check(policies: Policies, key: str) -> None:
+    """Refuse policies that contradict each other."""
     if policies.vma_index == "rbtree" and (policies.mmap_prealloc != "none-nowait" or policies.maple_rcu == "on"):
         raise UserError(
             "vma_index = 'rbtree' has no tree nodes to preallocate or to free by RCU",
             key=key,
             valid="mmap_prealloc = 'none-nowait' and maple_rcu = 'off' with vma_index = 'rbtree'",
         )
-    known[name] = Variant(name, description, policies)
-    return known[name]

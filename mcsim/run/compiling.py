@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mcsim.files import is_file
 from mcsim.run.progress import Progress
 
 
@@ -16,7 +17,7 @@ from mcsim.run.progress import Progress
 def compiling(what: str, progress: Progress) -> Iterator[None]:
     """Around the first call of the kernels called `what`: they are compiled, or loaded from the cache."""
     marker = compiled_marker(what)
-    if marker is None or marker.exists():
+    if marker is None or is_file(marker):
         yield
         return
     progress.say("compiling kernels, once per version and machine; this takes a while ...")

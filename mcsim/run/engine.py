@@ -31,6 +31,7 @@ from mcsim.run.watch import Watch
 CHUNK_SECONDS = 1.0  # what is lost at most per worker when a run is killed
 FIRST_CHUNK = 16
 MAX_CHUNK = 1 << 16
+MAX_WORKERS = 1000  # more than a machine has processors
 
 
 @dataclass
@@ -223,8 +224,9 @@ def workers_or_all(workers: int | None) -> int:
     """The number asked for, or that of the processors this process may use."""
     if workers is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if workers < 1:
-        raise UserError(f"{workers} is not a number of workers", key="--workers", valid="a whole number from 1")
+    if not 1 <= workers <= MAX_WORKERS:
+        valid = f"a whole number from 1 to {MAX_WORKERS}"
+        raise UserError(f"{workers} is not a number of workers", key="--workers", valid=valid)
     return workers
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, TextIO
+
+from mcsim.files import printable
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -139,7 +142,8 @@ class PlainLines:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(text, file=self._stream, flush=True)
+        with suppress(OSError):  # a run goes on when nobody listens any more
+            print(printable(text), file=self._stream, flush=True)
 
     def start(self, total: int, cells: int = 0) -> None:
         """Begin to count."""
@@ -216,7 +220,7 @@ class Live:
 
     def say(self, text: str) -> None:
         """Print one line of its own, above what is drawn."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def start(self, total: int, cells: int = 0) -> None:
         """Begin to count."""
@@ -235,7 +239,7 @@ class Live:
         assert self._row is not None
         row = self._bar.tasks[self._row]
         rate = (row.completed + units) / max(time.monotonic() - self._started, 1e-9)
-        description = "" if self._tallies else label
+        description = "" if self._tallies else printable(label)
         self._bar.update(self._row, advance=units, description=description, rate=f"{rate:,.0f}")
 
     def less(self, units: int) -> None:
