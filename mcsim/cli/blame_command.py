@@ -39,6 +39,7 @@ def blame(
     """Whose pages keep blocks from being whole when boots fail?
 
     Boots are simulated, and for those that fail each page of each block of the order asked for is given its owner.
+    [stop] of the experiment is not used: all boots are simulated.
 
     \b
     Examples:

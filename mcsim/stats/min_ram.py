@@ -12,7 +12,6 @@ undecided  neither, after as many boots as were allowed
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,15 +19,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scipy.optimize import brentq
 
-from mcsim.errors import UserError, did_you_mean
+from mcsim.errors import UserError
 from mcsim.stats.intervals import check_level
 from mcsim.stats.sequences import log_martingale, sequence
+from mcsim.stats.study import everywhere, first_boots, named
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mcsim.model.experiment import Experiment
-    from mcsim.model.variants import Variant
     from mcsim.run.progress import Progress
 
 SAFE, UNSAFE, UNDECIDED = "safe", "unsafe", "undecided"
@@ -145,22 +144,6 @@ def answer(words: Mapping[int, str]) -> Answer:
     )
 
 
-def named(experiment: Experiment, name: str) -> Variant:
-    """The variant of that name; UserError if the experiment has none."""
-    known = {each.name: each for each in experiment.variants}
-    if name not in known:
-        what = f"{name!r} is not a variant of this experiment{did_you_mean(name, known)}"
-        raise UserError(what, key="--variant", valid=", ".join(known))
-    return known[name]
-
-
-def everywhere(experiment: Experiment, name: str) -> Experiment:
-    """The experiment under another name at all RAM sizes of its machine, so that one folder serves any scan."""
-    from mcsim.model.machine import MAX_RAM, MEGABYTE, MIN_RAM
-
-    return dataclasses.replace(experiment, name=name, ram=tuple(range(MIN_RAM, MAX_RAM + 1, MEGABYTE)))
-
-
 def min_ram(
     experiment: Experiment,
     variant: str,
@@ -223,8 +206,9 @@ def min_ram(
             ram=names,
             progress=show,
         )
-        outcomes = {size: result.outcomes(variant, size) for size in open_sizes}
-        return {size: int((rows["failed"].to_numpy()[:number] != 0).sum()) for size, rows in outcomes.items()}
+        tasks = {task.ram: task for task in result.tasks if task.variant == variant}
+        outcomes = {size: first_boots(result.store, tasks[size], number) for size in open_sizes}
+        return {size: int((rows["failed"].to_numpy() != 0).sum()) for size, rows in outcomes.items()}
 
     rows = [
         {

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 
 from mcsim.errors import UserError
 from mcsim.stats.intervals import check_level, interval
-from mcsim.stats.min_ram import named
+from mcsim.stats.study import named
 
 if TYPE_CHECKING:
     from mcsim.model.experiment import Experiment, Task
