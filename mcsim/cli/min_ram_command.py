@@ -71,6 +71,7 @@ def min_ram(
       mcsim min-ram mail-2022 --variant maple-naive --p 1e-3 --ram '28M..64M step 1M'
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
     from mcsim.stats.study import not_used
@@ -96,7 +97,7 @@ def min_ram(
         click.echo("Interrupted. Finished boots are kept; the same command continues.", err=True)
         raise
     if form == "csv":
-        click.echo(frame.write_csv(), nl=False)
+        click.echo(csv_of(frame), nl=False)
     else:
         used = loaded.seed if seed is None else seed
         title = f"{loaded.name}, {variant}, seed {used}"

@@ -55,6 +55,7 @@ def rare(
       mcsim rare mail-2022 --variant tail-free --ram 37M --repetitions 40
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
     from mcsim.stats.study import not_used
@@ -83,7 +84,7 @@ def rare(
     if form == "csv":
         import polars as pl
 
-        click.echo(pl.DataFrame([found.row()]).write_csv(), nl=False)
+        click.echo(csv_of(pl.DataFrame([found.row()])), nl=False)
     else:
         click.echo(page(found, loaded.name, not_used(loaded)), nl=False)
 

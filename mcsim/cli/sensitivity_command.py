@@ -58,6 +58,7 @@ def sensitivity(
         --factor exact_tail=head,tail
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.report.tornado import write
     from mcsim.run.progress import for_stderr
@@ -85,7 +86,7 @@ def sensitivity(
         raise
     title = f"{loaded.name}, {variant} at {ram}, seed {loaded.seed if seed is None else seed}"
     if form == "csv":
-        click.echo(found.effects.write_csv(), nl=False)
+        click.echo(csv_of(found.effects), nl=False)
     else:
         click.echo(page(found, title, not_used(loaded)), nl=False)
     paths = write(found, title, folder / f"tornado-{variant}-{ram}")

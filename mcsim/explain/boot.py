@@ -17,6 +17,7 @@ from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 from kernels.memblock import PAGE_SIZE, PAGES_PER_MB
 from mcsim.errors import UserError
 from mcsim.explain.owners import OWNERS
+from mcsim.files import one_line
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.run import kernel
 from mcsim.workload import Workload
@@ -149,7 +150,7 @@ class Walk:
             return Process(0, KERNEL)
         names = self.workload.user_phases[self.recording].names
         number = lane - self._first_lane
-        name = names[number] if number < len(names) else "?"
+        name = one_line(names[number]) if number < len(names) else "?"
         return Process(int(self.program.lane[lane, flat.LANE_PID]), name)
 
     def lane_of(self, row: int) -> int:

@@ -260,7 +260,7 @@ class Experiment:
 
     @classmethod
     def from_document(cls, document: dict[str, Any], source: str, path: str) -> "Experiment":
-        """The experiment that `document()` was made of, but for the path of a workload file."""
+        """The experiment that `document()` was made of."""
         policies, texts = document["variants"], document["descriptions"]
         return cls(
             name=document["name"],
@@ -268,7 +268,7 @@ class Experiment:
             variants=tuple(Variant(name, texts[name], Policies(**policies[name])) for name in document["order"]),
             ram=tuple(document["ram"]),
             machine=Machine.model_construct(**document["machine"]),
-            workload=document["workload"],
+            workload=document.get("workload_source", document["workload"]),
             timing=Timing(**document["timing"]),
             boots=document["boots"],
             seed=document["seed"],

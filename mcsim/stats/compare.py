@@ -62,7 +62,7 @@ def compare(
 
     `ram`: sizes to choose (default: all). `peeking`: verdicts that hold although the run was looked at before, or was
     stopped by what it showed: intervals are confidence sequences at a level corrected for the number of rows, and
-    p-values are missing.
+    p-values are missing. It is so, too, where a rule that looked at the boots ended any cell of the result.
 
     Columns: variant, baseline, ram ("32M" or "pooled"), sizes, boots (those in common), failures and
     baseline_failures (cells, so up to sizes * boots), p, baseline_p, difference (p - baseline_p), low, high, better
@@ -84,7 +84,7 @@ def compare(
             both = [size for size in sizes if {(name, size), (baseline, size)} <= cells.keys()]
             pairs = {size: (cells[name, size], cells[baseline, size]) for size in both}
             rows += _rows_of_variant(pairs, {"variant": name, "baseline": baseline}, level)
-    judge(rows, delta, level, peeking)
+    judge(rows, delta, level, peeking or bool(result.ended()))
     return _frame(rows)
 
 
