@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +60,7 @@ def blame(
     loaded = loaded if seed is None else loaded.with_seed(seed)
     wanted = boot_count(loaded, boots)
     check_level(level)
-    if out is not None and (out.exists() or out.is_symlink()):
+    if out is not None and os.path.lexists(out):
         raise UserError("exists", file=out, key="--out", valid="the name of a new file")
     found = Tally(one_task(loaded, variant, ram))
     try:

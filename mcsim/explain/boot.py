@@ -112,7 +112,7 @@ class Walk:
         self.phase = batch.pre_init_of(self.program, task.seed, number, scratch)
         timing = kernel.kernel_timing(task.timing)
         if not sched.run_boot(self.program, timing, self._sched, task.seed, number, self.recording):
-            raise ValueError(f"boot {number}: every lane of the program waits for another")
+            raise UserError(f"boot {number}: every lane of the program waits for another", key="workload")
         self.length = int(self._sched.clock[sched.STREAM_LENGTH])
         self.position = 0  # of the entry to be placed next
         layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32

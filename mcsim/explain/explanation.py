@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import textwrap
 from collections.abc import Iterator
@@ -107,7 +108,7 @@ class Explanation:
         contents = {folder / PAGE: self.page().encode()}
         for name, figure in self.figures():
             contents |= pictures(figure, folder / name, dpi=110)
-        there = [path for path in contents if path.exists()]
+        there = [path for path in contents if os.path.lexists(path)]
         if there and not _is_ours(folder / PAGE):
             valid = "a new or an empty folder, or one that mcsim explain has made"
             raise UserError("exists and is not of mcsim explain", file=there[0], key="--out", valid=valid)

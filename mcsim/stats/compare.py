@@ -19,7 +19,7 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.model.experiment import Task, select
 from mcsim.model.units import format_size
 from mcsim.stats import independent, paired
-from mcsim.stats.intervals import Interval, check_level
+from mcsim.stats.intervals import Interval, check_level, corrected
 from mcsim.stats.intervals import interval as rate_interval
 from mcsim.stats.multiple import holm
 from mcsim.stats.sequences import difference_sequence
@@ -161,7 +161,7 @@ def judge(rows: list[dict[str, Any]], delta: float, level: float, peeking: bool 
     for row, value in zip(rows, adjusted, strict=True):
         net = row.pop("_net", None)
         if peeking:
-            low, high = _sequence(net, 1.0 - (1.0 - level) / len(rows))
+            low, high = _sequence(net, corrected(level, len(rows)))
             value = 0.0 if low > 0.0 or high < 0.0 else 1.0
             row.update(low=low, high=high, p_value=None)
         row["adjusted"] = None if peeking else value

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from scipy.optimize import brentq
 
 from mcsim.errors import UserError
-from mcsim.stats.intervals import check_level
+from mcsim.stats.intervals import check_level, corrected
 from mcsim.stats.sequences import log_martingale, sequence
 from mcsim.stats.study import everywhere, first_boots, named
 
@@ -34,6 +34,7 @@ SAFE, UNSAFE, UNDECIDED = "safe", "unsafe", "undecided"
 LEVEL = 0.95
 FIRST_LOOK = 128  # boots
 GROWTH = 1.25  # of the boots from look to look, once a size without a failure would be decided
+SMALLEST_LIMIT = 1e-7  # no size is safe after fewer than some ten boots for each 1 / limit, and a cell has 10^9 at most
 PATIENCE = 4  # times the boots of a size without a failure: 9 of 10 sizes with P = limit / 4 or 2 limit are decided
 
 Count = Callable[[Sequence[int], int], Mapping[int, int]]
@@ -87,7 +88,7 @@ def scan(
 
     `count(sizes, boots)` gives the failures among the first `boots` boots of each of these sizes.
     """
-    each = 1.0 - (1.0 - level) / len(sizes)
+    each = corrected(level, len(sizes))
     found: dict[int, Size] = {}
 
     def judge(open_sizes: Sequence[int]) -> None:
@@ -176,8 +177,9 @@ def min_ram(
 
     named(experiment, variant)
     check_level(level)
-    if not 0.0 < limit < 1.0:
-        raise UserError(f"{limit} is out of range", key="--p", valid="a number between 0 and 1, as 0.001")
+    if not SMALLEST_LIMIT <= limit < 1.0:
+        valid = f"a number from {SMALLEST_LIMIT:g}, below 1, as 0.001"
+        raise UserError(f"{limit} is out of range", key="--p", valid=valid)
     try:
         for size in sizes:
             check_ram(experiment.machine, size)
@@ -186,7 +188,7 @@ def min_ram(
     sizes = sorted(set(sizes))
     most = boots
     if most is None:
-        most = min(MAX_BOOTS, PATIENCE * boots_without_failure(limit, 1.0 - (1.0 - level) / len(sizes)))
+        most = min(MAX_BOOTS, PATIENCE * boots_without_failure(limit, corrected(level, len(sizes))))
     if not 1 <= most <= MAX_BOOTS:
         raise UserError(f"{most} is out of range", key="--boots", valid=BOOTS_SYNTAX)
     scanned = everywhere(experiment, f"{experiment.name}-min-ram")
