@@ -127,6 +127,8 @@ def _constrained_variance(
     def pull(k: float) -> float:
         return float((weights * distances / (1.0 + k * distances)).sum())
 
+    if pull(0.0) >= 0.0:  # the centre is the mean, but for rounding: so is the distribution that of the sample
+        return float((weights * distances**2).sum())
     edge = -1.0 / (top - centre)
     inside = edge * (1.0 - 1e-12)
     if pull(inside) > 0.0:

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binom, hypergeom, norm
+from scipy.special import gammaln
+from scipy.stats import binom, norm
 
 from mcsim.errors import UserError
 from mcsim.stats.intervals import Method, interval
@@ -21,7 +23,7 @@ from mcsim.stats.sequences import sequence
 
 MOST = 10**9  # as many as an experiment may have
 MOST_EXACT = 3000  # boots of each of two independent samples
-MOST_EXACT_PAIRED = 300_000
+MOST_EXACT_PAIRED = 3_000_000
 NEGLIGIBLE = 1e-9  # probability of the outcomes that a sum leaves out
 POWERS = (0.5, 0.999999)  # that may be asked for: sums leave more than the rest to 1 out
 SMALLEST_GAP = 1 / MOST  # of two P: not even one boot of the most differs in the mean
@@ -54,14 +56,23 @@ def independent_power(p1: float, p2: float, boots: int, level: float = 0.95) -> 
     """Probability that Fisher's exact test of two samples of `boots` boots each finds the difference, either way."""
     half = 0.5 * (1.0 - level)
     (low, high), (other_low, other_high) = (_likely(boots, p1), _likely(boots, p2))
+    each = np.arange(boots + 1)
+    one, other = binom.pmf(each, boots, p1), binom.pmf(each, boots, p2)
+    ways = _log_choose(boots, each)
     power = 0.0
     for total in range(low + other_low, high + other_high + 1):
-        here = np.arange(max(low, total - other_high), min(high, total - other_low) + 1)
+        here = np.arange(max(0, total - boots), min(boots, total) + 1)
         # Equal samples: the distribution given the total is symmetric, so the two-sided p is twice the smaller tail.
-        tails = hypergeom.cdf(here, 2 * boots, total, boots), hypergeom.sf(here - 1, 2 * boots, total, boots)
-        found = np.minimum(*tails) <= half * (1.0 + 1e-9)
-        power += float((binom.pmf(here, boots, p1) * binom.pmf(total - here, boots, p2))[found].sum())
+        tail = np.cumsum(np.exp(ways[here] + ways[total - here] - _log_choose(2 * boots, total)))
+        found = int(np.searchsorted(tail, half * (1.0 + 1e-9), side="right"))  # at either end
+        chances = one[here] * other[total - here]
+        power += float(chances[:found].sum() + chances[len(here) - found :].sum())
     return power
+
+
+def _log_choose(number: int, some: Any) -> Any:
+    """Logarithm of the number of ways to choose `some` (a number, or an array of them) out of `number`."""
+    return gammaln(number + 1) - gammaln(some + 1) - gammaln(number - some + 1)
 
 
 def _likely(boots: int, p: float) -> tuple[int, int]:
