@@ -1,6 +1,7 @@
 """RAM sizes with P(OOM) <= p: verdicts and how often they are wrong, the logic of sets, the command."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -297,7 +298,12 @@ class TestRulesOfTheExperiment:
         (tmp_path / "ruled.toml").write_text(self.TEXT)
         return tmp_path / "ruled.toml"
 
-    def test_no_boot_is_counted_that_was_not_run(self, ruled: Path, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("left", ["[stop]", "[sweep]", "both"])
+    def test_no_boot_is_counted_that_was_not_run(self, ruled: Path, tmp_path: Path, left: str) -> None:
+        start, stop, sweep = re.split(r"\n +(?=\[s)", self.TEXT)
+        ruled.write_text(
+            "\n".join([start, *(each for each in (stop, sweep) if each.startswith(left) or left == "both")])
+        )
         command = {"variant": "tail-free", "p": 0.02, "ram": ["32M"]}
         frame = mcsim.min_ram(ruled, **command)
         assert frame["verdict"].to_list() == [UNSAFE]

@@ -380,7 +380,10 @@ class Journal:
 
         try:
             for number, line in read_lines(self.path):
-                document = parse_json(line, self.path)
+                try:
+                    document = parse_json(line, self.path)
+                except UserError as error:
+                    raise error.at(key=f"line {number}") from None
                 if not isinstance(document, dict) or self._signed(document).encode() != line:
                     raise ValueError(f"the checksum of line {number} is wrong")
                 if number == 1:
