@@ -17,7 +17,7 @@ import tokenize
 import tomllib
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from mcsim.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
 # Far above what any real file needs, far below what harms a machine (bytes).
@@ -269,8 +270,10 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises OSError.
     """
     temporary = temporary_name(path)
+    discard(temporary)  # of a process of the same number that was killed; or a link that somebody has put there
     try:
-        temporary.write_bytes(content)
+        with temporary.open("xb") as file:
+            file.write(content)
         temporary.replace(path)
     except BaseException:
         discard(temporary)
@@ -293,6 +296,18 @@ def write_new(path: Path, content: bytes) -> None:
         discard(temporary)
 
 
+def write_each(contents: Mapping[Path, bytes]) -> list[Path]:
+    """Write files as `write_atomically` does, and the folders that they need; return their paths.
+
+    UserError if one cannot be written.
+    """
+    for path, content in contents.items():
+        with written(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, content)
+    return list(contents)
+
+
 def discard(temporary: Path) -> None:
     """Remove a file that was to be renamed, if it is there and the system lets us."""
     with suppress(OSError):  # the folder may have become read-only: what stopped the writing is the message, not this
@@ -312,6 +327,25 @@ def temporary_name(path: Path) -> Path:
 def printable(text: str) -> str:
     """A text of a file or of a user as a terminal may have it: control characters but line ends as `\\x1b`."""
     return "".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, without ends of lines: for a cell of a table, a heading, a name."""
+    return " ".join(printable(text).split("\n"))
+
+
+def csv_safe(text: str) -> str:
+    """A text as a cell of a CSV file: one line that no spreadsheet takes for a formula."""
+    words = one_line(text)
+    return f"'{words}" if words.lstrip()[:1] in ("=", "+", "-", "@") else words
+
+
+def csv_of(frame: pl.DataFrame) -> str:
+    """A data frame as CSV, its texts `csv_safe`."""
+    import polars as pl
+
+    texts = pl.col(pl.String).map_elements(csv_safe, return_dtype=pl.String)
+    return frame.with_columns(texts).write_csv()
 
 
 def _escaped(character: str) -> str:

@@ -138,6 +138,14 @@ class TestCommand:
         expected = mcsim.blame("mail-2022", variant="maple-naive", ram="33M", boots=100)
         assert pl.read_csv(path)["alone"].to_list() == pytest.approx(expected["alone"].to_list())
 
+    def test_writes_over_no_file(self, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+        (tmp_path / "notes").write_text("kept")
+        (tmp_path / "link").symlink_to(tmp_path / "notes")
+        for name in ("notes", "link"):
+            assert run_cli([*self.BLAME, "--boots", "1", "--out", str(tmp_path / name)]) == 2
+            assert "--out: exists\n  valid: the name of a new file" in capsys.readouterr().err
+        assert (tmp_path / "notes").read_text() == "kept"
+
     def test_says_where_none_fails(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["blame", "mail-2022", "--variant", "tail-free", "--ram", "64M", "--boots", "10"]) == 0
         assert capsys.readouterr().out.strip().endswith("0 of 10 boots failed")
@@ -167,6 +175,7 @@ class TestCommand:
             ([*BLAME, "--workers", "0"], "--workers: 0"),
             ([*BLAME, "--seed", "-1"], "--seed: -1"),
             ([*BLAME, "--boots", "1", "--out", "/nowhere/file"], "cannot be written"),
+            ([*BLAME, "--boots", "1", "--out", "x" * 300], "cannot be written: File name too long"),
         ],
     )
     def test_refuses_bad_input(self, words, message, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ import re
 import xml.etree.ElementTree
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib.image
 import numpy as np
@@ -410,6 +411,29 @@ class TestCommand:
         (tmp_path / "file").write_text("")
         with pytest.raises(UserError, match="cannot be written"):
             explained().save(tmp_path / "file")
+
+    def test_writes_over_no_file_of_another_but_over_its_own(self, tmp_path: Path) -> None:
+        (tmp_path / "map.png").write_text("kept")
+        with pytest.raises(UserError, match=r"map\.png: --out: exists and is not of mcsim explain"):
+            explained().save(tmp_path)
+        (tmp_path / "explain.txt").write_text("boot 3, as I see it")
+        with pytest.raises(UserError, match=r"explain\.txt: --out: exists and is not of mcsim explain"):
+            explained().save(tmp_path)
+        assert (tmp_path / "map.png").read_text() == "kept"
+        explained().save(tmp_path / "own")
+        before = {path: path.read_bytes() for path in (tmp_path / "own").iterdir()}
+        (tmp_path / "own" / "map.png").unlink()
+        (tmp_path / "own" / "map.png").symlink_to(tmp_path / "map.png")
+        explained().save(tmp_path / "own")
+        assert before == {path: path.read_bytes() for path in (tmp_path / "own").iterdir()}
+        assert (tmp_path / "map.png").read_text() == "kept"
+
+    def test_no_control_character_of_a_process_name_reaches_the_terminal(self) -> None:
+        walk = Walk(task("tail-free", "33M"), SOURCE, 0)
+        names = replace(walk.workload.user_phases[walk.recording], names=("in\x1b]0;pwned\x07\nit",))
+        walk.workload = SimpleNamespace(user_phases=[names] * len(walk.workload.user_phases))
+        first = int(walk.program.recording[walk.recording, flat.RECORDING_LANE])
+        assert walk.process(first).name == "in\\x1b]0;pwned\\x07 it"
 
     def test_says_where_no_boot_fails(self) -> None:
         with pytest.raises(UserError, match="none of the first 1000 boots"):

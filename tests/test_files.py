@@ -8,6 +8,7 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from mcsim import files
@@ -128,6 +129,32 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="cannot be written"), files.written(tmp_path / "folder"):
         files.write_atomically(tmp_path / "folder", b"")
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_a_link_in_the_place_of_the_temporary_file_is_not_followed(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    files.temporary_name(tmp_path / "table.txt").symlink_to(other)
+    files.write_atomically(tmp_path / "table.txt", b"new")
+    assert other.read_text() == "kept"
+    assert (tmp_path / "table.txt").read_text() == "new"
+
+
+def test_files_are_written_with_their_folders_or_one_message(tmp_path: Path) -> None:
+    paths = [tmp_path / "new" / "a", tmp_path / "new" / "b"]
+    assert files.write_each(dict.fromkeys(paths, b"x")) == paths
+    assert sorted((tmp_path / "new").iterdir()) == paths
+    with pytest.raises(UserError, match="cannot be written"):
+        files.write_each({tmp_path / "new" / "a" / "c": b"x"})
+
+
+def test_no_cell_of_a_csv_file_is_a_formula() -> None:
+    for text in ("=1+1", "+1", "-1", "@sum", "\t=1", "\n=1", " =1"):
+        assert files.csv_safe(text).startswith("'")
+    assert files.csv_safe("a\x1b\nb") == "a\\x1b b"
+    frame = pl.DataFrame({"name": ["tail-free", "=1", None], "number": [-1, 2, 3]})
+    assert files.csv_of(frame) == "name,number\ntail-free,-1\n'=1,2\n,3\n"
+    assert files.csv_of(frame.head(0)) == "name,number\n"
 
 
 def test_control_characters_are_shown_not_sent() -> None:

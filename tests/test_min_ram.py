@@ -1,6 +1,7 @@
 """RAM sizes with P(OOM) <= p: verdicts and how often they are wrong, the logic of sets, the command."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -272,3 +273,58 @@ def test_in_python_it_is_a_data_frame(small_world: dict[int, float]) -> None:
     assert all(math.isfinite(value) for value in frame["high"])
     with pytest.raises(UserError, match="is out of range"):
         mcsim.min_ram("mail-2022", variant="tail-free", p=2.0)
+
+
+class TestRulesOfTheExperiment:
+    """An experiment whose own rules end cells, and whose sweep leaves the variant out."""
+
+    TEXT = """
+        [experiment]
+        name = "ruled"
+        variants = ["maple-naive", "tail-free"]
+        ram = ["31M..33M step 1M"]
+        boots = 4000
+        [workload]
+        recordings = "C"
+        [stop]
+        max_failures = 5
+        [sweep]
+        exclude = [{ variant = "tail-free", ram = "32M" }]
+    """
+
+    @pytest.fixture
+    def ruled(self, small_world: dict[int, float], tmp_path: Path) -> Path:
+        small_world[32] = 0.07
+        (tmp_path / "ruled.toml").write_text(self.TEXT)
+        return tmp_path / "ruled.toml"
+
+    @pytest.mark.parametrize("left", ["[stop]", "[sweep]", "both"])
+    def test_no_boot_is_counted_that_was_not_run(self, ruled: Path, tmp_path: Path, left: str) -> None:
+        start, stop, sweep = re.split(r"\n +(?=\[s)", self.TEXT)
+        ruled.write_text(
+            "\n".join([start, *(each for each in (stop, sweep) if each.startswith(left) or left == "both")])
+        )
+        command = {"variant": "tail-free", "p": 0.02, "ram": ["32M"]}
+        frame = mcsim.min_ram(ruled, **command)
+        assert frame["verdict"].to_list() == [UNSAFE]
+        stored = mcsim.load("results/ruled-min-ram").outcomes("tail-free", "32M")
+        assert stored["boot"].to_list() == list(range(frame["boots"].item()))
+        assert int(stored["failed"].sum()) == frame["failures"].item()
+        (tmp_path / "plain.toml").write_text(self.TEXT.partition("[stop]")[0])
+        assert mcsim.min_ram(tmp_path / "plain.toml", out="plain", **command).equals(frame)
+
+    def test_the_page_says_that_they_are_not_used(self, ruled: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        words = "The experiment's [stop] and [sweep] are not used here."
+        run_cli(["min-ram", str(ruled), "--variant", "tail-free", "--p", "0.02", "--ram", "32M"])
+        assert words in " ".join(capsys.readouterr().out.split())
+        run_cli([*COMMAND, "--ram", "32M"])
+        assert "not used here" not in capsys.readouterr().out
+
+    def test_a_folder_that_lacks_boots_is_refused(self, ruled: Path) -> None:
+        command = {"variant": "tail-free", "p": 0.02, "ram": ["32M"]}
+        mcsim.min_ram(ruled, **command, boots=300)
+        chunks = sorted(Path("results/ruled-min-ram").rglob("*.parquet"))
+        chunks[0].unlink()
+        chunks[-1].rename(chunks[-1].with_name("00000000-00000299.parquet"))  # says that it holds them
+        with pytest.raises(UserError, match=r"(of the first \d+ boots|damaged|does not hold)"):
+            mcsim.min_ram(ruled, **command, boots=300)

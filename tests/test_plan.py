@@ -1,15 +1,21 @@
 """Numbers of boots: powers by enumeration, numbers by their definition, and the command."""
 
+import io
 import itertools
+import math
+import re
+from contextlib import redirect_stderr, redirect_stdout
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.stats import binom, binomtest, fisher_exact
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.stats import paired, plan
-from mcsim.stats.intervals import interval
+from mcsim.stats.intervals import LEVELS, interval
 from mcsim.stats.sequences import sequence
 
 
@@ -38,6 +44,11 @@ class TestPaired:
         boots = plan.paired_boots(p1, p2, discordant, power=0.9)
         assert plan.paired_power(p1, p2, discordant, boots) >= 0.9
         assert plan.paired_power(p1, p2, discordant, boots * 9 // 10) < 0.9
+
+    def test_many_boots_are_approximate_and_nearly_right(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        exact = plan.paired_boots(0.3, 0.28, 0.05)
+        monkeypatch.setattr(plan, "MOST_EXACT_PAIRED", 500)
+        assert plan.paired_boots(0.3, 0.28, 0.05) == pytest.approx(exact, rel=0.06)
 
     def test_common_boots_need_fewer(self) -> None:
         numbers = [plan.paired_boots(0.3, 0.2, share) for share in (0.1, 0.2, plan.unrelated(0.3, 0.2))]
@@ -114,6 +125,7 @@ class TestCommand:
             ("--p1 0.3 --p2 0.2", "311 boots of each, independent"),
             ("--p1 0.3 --p2 0.299", "about 3,295,"),
             ("--p1 0.3 --p2 0.2 --paired --discordant 0.2 --rows 20", "corrected for 20 rows"),
+            ("--p1 0.3 --p2 0.2999 --paired --discordant 0.3", "about 235,466,390 boots, the same of both"),
             ("--p1 0.3 --half-width 0.01", "8,166  exact interval"),
             ("--upper 0.001", "2,995  one-sided (the rule of three)"),
         ],
@@ -137,8 +149,47 @@ class TestCommand:
             ("--upper 0.1 --level 95", "95.0 is not a level"),
             ("--upper 0.1 --rows 0", "--rows: 0 is out of range"),
             ("--p1 0.3 --half-width 1e-7", "boots are needed"),
+            ("--upper 1e-320", "more than 1000000000 boots are needed"),
+            ("--p1 0.1 --p2 0.2 --power 0.9999999999999999", "--power: 0.9999999999999999 is out of range"),
+            ("--p1 1e-320 --p2 2e-320", "more than 1000000000 boots are needed"),
+            ("--p1 0.3 --p2 0.2999999 --paired", "more than 1000000000 boots are needed"),
+            ("--upper 0.1 --level 0.9999999999999999", "0.9999999999999999 is not a level"),
+            ("--upper 0.1 --rows 1000000000", "--rows: 1000000000 is out of range"),
         ],
     )
     def test_bad_questions_are_one_message(self, options: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["plan", *options.split()]) == 2
         assert words in capsys.readouterr().err
+
+
+NUMBERS = st.one_of(
+    st.floats(),
+    st.floats(0.0, 1.0),
+    st.sampled_from([0.3, 0.2, 0.5, 0.999999, 1 - 1e-16, 1e-320, 1e-9, 2e-9, 1 - 1e-9, 1.0, 0.0, math.nan, math.inf]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            **dict.fromkeys(("--p1", "--p2", "--discordant", "--half-width", "--upper"), NUMBERS),
+            "--power": st.one_of(NUMBERS, st.floats(*plan.POWERS)),
+            "--level": st.one_of(NUMBERS, st.floats(*LEVELS)),
+            "--rows": st.integers(-1, 10**12),
+        },
+    ),
+    st.booleans(),
+)
+def test_any_numbers_are_answered_or_refused(options: dict[str, float], paired: bool) -> None:
+    """Smaller sums than usual, so that many questions can be asked."""
+    words = [word for key, value in options.items() for word in (key, repr(value))]
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(plan, "MOST_EXACT", 50)
+        patch.setattr(plan, "MOST_EXACT_PAIRED", 5000)
+        code = run_cli(["plan", *words, *(["--paired"] if paired else [])])
+    assert code in (0, 2)
+    assert bool(out.getvalue()) == (code == 0)
+    assert not {"nan", "inf"} & set(re.split(r"[^a-z]+", out.getvalue()))

@@ -3,7 +3,11 @@
 import functools
 import json
 import math
+import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,13 +19,15 @@ from kernels.batch import OUTCOME, Machine, run_boots
 from kernels.splitting import block_offsets
 from mcsim.cli import run_cli
 from mcsim.cli.rare_command import page
-from mcsim.model.experiment import load
+from mcsim.model.experiment import canonical_json, load
 from mcsim.run import kernel
 from mcsim.run.splitting import FIRST_BOOT, Population, largest_order, recordings_of
+from mcsim.stats import rare
 from mcsim.stats.intervals import interval
 from mcsim.stats.rare import (
     Chain,
     Estimate,
+    Journal,
     Rare,
     Repetition,
     chain_sizes,
@@ -248,15 +254,6 @@ class TestCommand:
         assert run_cli([*COMMAND, "--out", str(tmp_path / "one"), "--format", "csv"]) == 0
         assert capsys.readouterr().out.startswith("variant,ram,p,low,high,error,level,repetitions,zero,boots,")
 
-    def test_a_damaged_file_is_refused(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        command = [*COMMAND, "--ram", "32M", "--out", str(tmp_path)]
-        assert run_cli(command) == 0
-        (file,) = tmp_path.iterdir()
-        head, *_ = file.read_text().splitlines()
-        file.write_text(json.dumps(json.loads(head) | {"size": 21}) + "\n{}\n")
-        assert run_cli(command) == 2
-        assert "cannot be read" in capsys.readouterr().err
-
     @pytest.mark.parametrize(
         ("options", "message"),
         [
@@ -287,6 +284,119 @@ class TestCommand:
     def test_help_fits_a_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["rare", "--help"]) == 0
         assert max(map(len, capsys.readouterr().out.splitlines())) <= 100
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of COMMAND; not to be changed by a test."""
+    folder = tmp_path_factory.mktemp("rare")
+    assert run_cli([*COMMAND, "--out", str(folder)]) == 0
+    (file,) = folder.iterdir()
+    return file
+
+
+class TestDamagedFiles:
+    """A journal that was damaged, or that somebody edited."""
+
+    @pytest.fixture
+    def file(self, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setattr(rare, "_simulate", None)  # nothing is to be simulated
+        return Path(shutil.copy(whole, tmp_path))
+
+    def refused(self, file: Path, capsys: pytest.CaptureFixture[str]) -> str:
+        assert run_cli([*COMMAND, "--out", str(file.parent)]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"mcsim: {file}: ")
+        assert "delete this one" in printed.err
+        return printed.err
+
+    def test_a_whole_one_is_read(self, file: Path) -> None:
+        assert run_cli([*COMMAND, "--out", str(file.parent)]) == 0
+
+    def test_a_number_that_was_changed_is_found(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """As found: `above` of more boots than there are gave P(OOM) 2.81."""
+        lines = file.read_bytes().splitlines(keepends=True)
+        document = json.loads(lines[3])
+        document["chains"][4][2][0] += 1
+        file.write_bytes(b"".join([*lines[:3], canonical_json(document).encode() + b"\n", *lines[4:]]))
+        assert "is damaged: the checksum of line 4 is wrong" in self.refused(file, capsys)
+
+    def test_any_byte_that_was_changed_is_found(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        content, rng = file.read_bytes(), random.Random(7)
+        for place in rng.sample(range(len(content)), 40):
+            file.write_bytes(content[:place] + bytes([content[place] ^ 1 << rng.randrange(8)]) + content[place + 1 :])
+            self.refused(file, capsys)
+
+    def test_a_file_that_was_cut_off_is_found(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        content = file.read_bytes()
+        ends = [place + 1 for place, byte in enumerate(content) if byte == ord("\n")]
+        for place in (0, 1, ends[0], ends[0] + 1, ends[1] - 1, ends[-2] + 1, ends[-1] - 1):
+            file.write_bytes(content[:place])
+            self.refused(file, capsys)
+
+    def test_a_line_of_another_file_is_found(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        other = file.parent / "other"
+        assert Journal(other, cell(35), 20, 6, 21).path != file
+        journal = Journal(other, cell(35), 21, 7, 21)
+        line = json.loads(file.read_bytes().splitlines()[2])
+        file.write_bytes(file.read_bytes() + journal._signed(line | {"number": 9}).encode())
+        assert "checksum of line 8" in self.refused(file, capsys)
+
+    def test_a_line_that_is_there_twice_is_found(self, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        file.write_bytes(file.read_bytes() + file.read_bytes().splitlines(keepends=True)[-1])
+        assert "repetition 5 is there twice" in self.refused(file, capsys)
+
+    @pytest.mark.parametrize(
+        "key", ["size", "failed", "above", "above longer", "moved", "moved longer", "boots", "chains", "number"]
+    )
+    @pytest.mark.parametrize("value", [-1, 300_021, 0.5, True, None, "32", [], {}])
+    def test_what_no_chain_can_say_is_refused_though_its_checksum_is_right(
+        self, file: Path, capsys: pytest.CaptureFixture[str], key: str, value: object
+    ) -> None:
+        def edit(document: dict[str, Any]) -> None:
+            chain = document["chains"][1]
+            assert chain == [46, 0, [10, 6], [pytest.approx(0.519, abs=0.001)], 414]
+            if key in document:
+                document[key] = value
+            elif key in ("above", "moved"):
+                chain[Chain._fields.index(key)][-1] = 1.5 if (key, value) == ("moved", 0.5) else value
+            elif key.endswith(" longer"):
+                chain[Chain._fields.index(key.removesuffix(" longer"))].append(value)
+            else:
+                chain[Chain._fields.index(key)] = value
+
+        self.edited(file, 2, edit)
+        self.refused(file, capsys)
+
+    @pytest.mark.parametrize(
+        "pilot",
+        [[[3.0, 1.0], 0.1, 9], [["1"], 0.1, 9], [[1.0], 1.5, 9], [[1.0], 0.1, 0], [[1.0], 0.1], [1, 2, 3], None],
+    )
+    def test_what_no_pilot_can_say_is_refused(
+        self, file: Path, capsys: pytest.CaptureFixture[str], pilot: object
+    ) -> None:
+        self.edited(file, 1, lambda document: document["pilots"].__setitem__(0, pilot))
+        self.refused(file, capsys)
+
+    def test_fewer_pilots_or_chains_than_recordings_are_refused(
+        self, file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        content = file.read_bytes()
+        self.edited(file, 1, lambda document: document["pilots"].pop())
+        assert "20 pilots of 21 recordings" in self.refused(file, capsys)
+        file.write_bytes(content)
+        self.edited(file, 2, lambda document: document["chains"].pop())
+        assert "20 chains of 21 recordings" in self.refused(file, capsys)
+
+    def edited(self, file: Path, place: int, edit: Callable[[dict[str, Any]], object]) -> None:
+        """Change what one line says, with a checksum that is right."""
+        lines = file.read_bytes().splitlines(keepends=True)
+        document = json.loads(lines[place])
+        edit(document)
+        journal = Journal(file.parent / "none", cell(35), 20, 7, 21)
+        assert journal.path.name == file.name
+        file.write_bytes(b"".join([*lines[:place], journal._signed(document).encode(), *lines[place + 1 :]]))
 
 
 def made_up(values: list[list[int]], p: float) -> Rare:

@@ -1,18 +1,30 @@
-"""Reports: what they must say, that they fit a mail, and that a user's text cannot break them."""
+"""Reports: what they must say, that they fit a mail, what they never follow, and that no text can break them."""
 
+import csv
+import dataclasses
+import html
 import itertools
+import re
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 
+import matplotlib.figure
 import polars as pl
 import pytest
 import stand_in
 
 import mcsim
+from mcsim.cli import run_cli
 from mcsim.errors import UserError
+from mcsim.explain import blame
+from mcsim.files import csv_of
 from mcsim.model import experiment
-from mcsim.report import mail, plot, text, write
+from mcsim.model.experiment import Task
+from mcsim.report import comparison, mail, plot, text, write
 from mcsim.result import Result
+from mcsim.run import kernel
 from mcsim.stats.intervals import interval
 
 
@@ -171,3 +183,182 @@ class TestPlot:
         figure = plot.draw(summary, [[f"v{number}"] for number in range(variants)], "t", plot.note(summary, 0, 0.95))
         for path in plot.save(figure, tmp_path / "x"):
             assert path.stat().st_size > 1000
+
+
+class TestLinks:
+    """A result folder that came from elsewhere may hold links to anything."""
+
+    @pytest.fixture
+    def folder(self, stand_in_kernel: None, result: Result, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(result.path, tmp_path / "copy"))
+
+    def test_are_replaced_not_followed(self, folder: Path) -> None:
+        kept = folder.parent / "kept"
+        kept.write_text("kept")
+        names = ["table.txt", "table.csv", "report.md", "report.html", "p_oom.png", "p_oom.svg"]
+        for name in names:
+            (folder / name).unlink()
+            (folder / name).symlink_to(kept)
+        write.write(mcsim.load(folder))
+        assert kept.read_text() == "kept"
+        assert not any((folder / name).is_symlink() for name in names)
+        for name, alone in (("report.html", write.write_html), ("p_oom.png", write.write_png)):
+            (folder / name).unlink()
+            (folder / name).symlink_to(kept)
+            alone(mcsim.load(folder))
+            assert kept.read_text() == "kept"
+            assert not (folder / name).is_symlink()
+
+    def test_nothing_is_written_where_a_part_cannot_be_made(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder / "table.txt").write_text("old")
+
+        def broken(*_: object) -> str:
+            raise UserError("cannot be made")
+
+        monkeypatch.setattr(write.html, "html", broken)
+        with pytest.raises(UserError):
+            write.write(mcsim.load(folder))
+        assert (folder / "table.txt").read_text() == "old"
+
+    def test_a_place_that_cannot_be_written_is_one_message(self, folder: Path) -> None:
+        (folder / "table.csv").unlink()
+        (folder / "table.csv").mkdir()
+        with pytest.raises(UserError, match=r"table\.csv: cannot be written"):
+            write.write(mcsim.load(folder))
+
+
+class TestHostileWords:
+    """Names and title as no experiment file may have them, but as a folder from elsewhere could."""
+
+    NAME = '=cmd|"/c calc"!A1\x1b[31m\n| `x` | <b>'
+
+    @pytest.fixture
+    def hostile(self, stand_in_kernel: None, result: Result, tmp_path: Path) -> Result:
+        loaded = mcsim.load(shutil.copytree(result.path, tmp_path / "copy"))
+        names = {"maple-naive": self.NAME, "tail-free": "# `\u202e$\\frac{1$"}
+        variants = tuple(
+            dataclasses.replace(each, name=names.get(each.name, each.name), description="a\x07\n# b & `c`")
+            for each in loaded.experiment.variants
+        )
+        loaded.experiment = dataclasses.replace(
+            loaded.experiment, variants=variants, title="1. \x1b]0;pwned\x07\n# $\\frac{1$ ![x](y)", name="x`; touch y"
+        )
+        loaded.tasks = [
+            dataclasses.replace(task, variant=names.get(task.variant, task.variant)) for task in loaded.tasks
+        ]
+        loaded.manifest["runs"][-1]["versions"]["python"] = "\x1b[2J"
+        return loaded
+
+    def test_reach_no_terminal(self, hostile: Result) -> None:
+        for page in (
+            text.page(hostile),
+            write.markdown(hostile),
+            csv_of(hostile.summary()),
+            comparison.page(mcsim.compare(hostile, baseline="pre-maple"), hostile.experiment.title),
+        ):
+            assert all(each.isprintable() or each == "\n" for each in page)
+
+    def test_are_one_row_of_every_table(self, hostile: Result) -> None:
+        rows = text.page(hostile).splitlines()
+        assert sum(line.startswith("=cmd") for line in rows) == len(hostile.experiment.ram)
+        heading = next(line for line in write.markdown(hostile).splitlines() if line.startswith("| RAM |"))
+        cells = re.split(r"(?<!\\)\|", heading)[1:-1]
+        assert len(cells) == 1 + len(hostile.experiment.variants)
+        assert "<b>" not in heading.replace("\\<", "")
+
+    def test_are_no_heading_code_or_list_of_the_markdown(self, hostile: Result) -> None:
+        page = write.markdown(hostile)
+        headings = [line for line in page.splitlines() if line.startswith("#")]
+        assert headings[0].startswith("# 1\\. \\\\x1b\\]0;pwned\\\\x07 \\# $")
+        assert headings[1:] == ["## The mail's own figures", "## Variants", "## Provenance"]
+        assert "![x]" not in page
+        assert "`x`; touch y" not in page
+
+    def test_are_no_formula_of_the_csv(self, hostile: Result, tmp_path: Path) -> None:
+        write.write(hostile)
+        with (hostile.path / "table.csv").open(newline="") as file:
+            names = {row["variant"] for row in csv.DictReader(file)}
+        assert '\'=cmd|"/c calc"!A1\\x1b[31m | `x` | <b>' in names
+        assert not any(name[0] in "=+-@\t" for name in names)
+
+    def test_can_be_drawn(self, hostile: Result) -> None:
+        paths = write.write(hostile)
+        ElementTree.parse(paths[-1])
+
+
+class TestWorkload:
+    """A result of a workload of the user's own, whose folder has the name of a shipped one."""
+
+    @pytest.fixture
+    def made(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Result:
+        def load_workload(source: str) -> SimpleNamespace:
+            """Files in a folder stand for its content; C is a shipped set."""
+            if source == "C":
+                return SimpleNamespace(digest="cc" * 32)
+            if not Path(source).is_dir():
+                raise UserError("no such workload")
+            return SimpleNamespace(digest=f"{len(list(Path(source).iterdir())):02x}" * 32)
+
+        stand_in.use_stand_in(monkeypatch, tmp_path)
+        monkeypatch.setattr(kernel, "load_workload", load_workload)
+        looked_at: list[str] = []
+
+        def of_boots(task: Task, source: str, *rest: object, **others: float) -> pl.DataFrame:
+            looked_at.append(source)
+            return stand_in.of_boots(task, source, *rest, **others)
+
+        monkeypatch.setattr(blame, "of_boots", of_boots)
+        monkeypatch.setattr(kernel, "kernel_hash", lambda: "k" * 64)
+        Path("C").mkdir()
+        Path("C/a.npz").touch()
+        source = '[experiment]\nvariants = ["maple-naive", "tail-free"]\nram = "32M"\nboots = 40\n'
+        Path("mine.toml").write_text(source + '[workload]\nfile = "C"\n')
+        made = mcsim.run("mine.toml", workers=1, out="mine")
+        made.looked_at = looked_at  # type: ignore[attr-defined]
+        return made
+
+    def page(self, result: Result, **options: str) -> str:
+        return html.unescape(write.write_html(mcsim.load(result.path), **options).read_text())
+
+    def test_is_that_of_the_boots_from_any_folder(
+        self, made: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other = tmp_path / "other"
+        (other / "C").mkdir(parents=True)
+        monkeypatch.chdir(other)
+        made.path = tmp_path / made.path
+        assert "page cache" in self.page(made)
+        assert set(made.looked_at) == {str(tmp_path / "C")}  # type: ignore[attr-defined]
+
+    def test_is_not_taken_for_the_shipped_one_of_its_name(self, made: Result) -> None:
+        assert not mail.belongs_beside(mcsim.load(made.path).experiment)
+        assert "The mail's figures" not in self.page(made)
+        assert "another userland" not in text.page(mcsim.load(made.path))
+
+    @pytest.mark.parametrize("change", ["moved", "changed"])
+    def test_that_is_gone_or_another_is_said_and_left_out(self, made: Result, change: str, tmp_path: Path) -> None:
+        if change == "moved":
+            Path("C").rename("moved")
+        else:
+            Path("C/b.npz").touch()
+        page = self.page(made)
+        assert "page cache" not in page
+        assert f"The workload is not where it was, or has changed: {tmp_path / 'C'}" in page
+        assert "--workload WHERE" in page
+
+    def test_can_be_told_where_it_is_now(self, made: Result, capsys: pytest.CaptureFixture[str]) -> None:
+        Path("C").rename("moved")
+        assert run_cli(["report", "mine", "--format", "html", "--workload", "moved"]) == 0
+        assert "page cache" in Path("mine/report.html").read_text()
+        assert run_cli(["report", "mine", "--workload", "C"]) == 2  # the shipped one
+        assert "--workload: is not the workload of the stored boots: cccccccccccc here" in capsys.readouterr().err
+        assert run_cli(["report", "mine", "--workload", "gone"]) == 2
+        assert run_cli(["report", "mine", "--format", "csv", "--workload", "moved"]) == 2
+
+
+def test_pictures_of_variants_with_a_dot_in_their_names_do_not_replace_each_other(tmp_path: Path) -> None:
+    figure = matplotlib.figure.Figure()
+    paths = [path.name for name in ("6.6-32M", "6.6-33M") for path in plot.save(figure, tmp_path / f"tornado-{name}")]
+    assert paths == ["tornado-6.6-32M.png", "tornado-6.6-32M.svg", "tornado-6.6-33M.png", "tornado-6.6-33M.svg"]

@@ -256,3 +256,26 @@ def test_in_python_it_is_two_data_frames(small_world: None) -> None:
     assert found.effects["difference"].item() == pytest.approx(-0.2, abs=0.12)
     assert found.workload["source"].to_list() == ["recordings", "pre-init phases"]
     assert found.cells == 2
+
+
+def test_rules_and_sweep_of_the_experiment_end_no_cell(
+    small_world: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = """
+        [experiment]
+        name = "ruled"
+        variants = ["maple-naive", "tail-free"]
+        ram = ["32M"]
+        [workload]
+        recordings = "C"
+    """
+    rules = "[stop]\nmax_failures = 5\n[sweep]\nexclude = [{ variant = 'maple-naive', ram = '32M' }]\n"
+    (tmp_path / "plain.toml").write_text(text)
+    (tmp_path / "ruled.toml").write_text(text + rules)
+    printed = {}
+    for name in ("plain", "ruled"):
+        options = ["--variant", "maple-naive", "--ram", "32M", "--factor", "jitter=0,2", "--boots", "400"]
+        assert run_cli(["sensitivity", f"{name}.toml", *options, "--out", name]) == 0
+        printed[name] = " ".join(capsys.readouterr().out.split())
+    note = " The experiment's [stop] and [sweep] are not used here."
+    assert printed["ruled"] == printed["plain"] + note

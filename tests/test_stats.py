@@ -9,13 +9,16 @@ import numpy as np
 import polars as pl
 import pytest
 import stand_in
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, binomtest
 
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.stats.intervals import Interval, interval
+from mcsim.stats import independent, paired
+from mcsim.stats.intervals import LEVELS, Interval, corrected, interval
+from mcsim.stats.min_ram import SMALLEST_LIMIT, looks, min_ram, scan
+from mcsim.stats.sequences import difference_sequence, sequence
 from mcsim.stats.summary import CLASSES, empty_schema, summarize
 
 COUNTS = st.integers(1, 300).flatmap(lambda boots: st.tuples(st.integers(0, boots), st.just(boots)))
@@ -84,7 +87,7 @@ class TestIntervals:
 
     @pytest.mark.parametrize("level", [0.0, 1.0, 95.0, -1.0, float("nan")])
     def test_levels_that_are_none_are_refused(self, level: float) -> None:
-        with pytest.raises(UserError, match="a number between 0 and 1"):
+        with pytest.raises(UserError, match="is not a level"):
             interval(1, 2, level)
 
 
@@ -120,3 +123,61 @@ class TestSummary:
         some = summarize([(self.TASKS[0], frame), (self.TASKS[1], pl.DataFrame())])
         assert some.height == 1
         assert some.schema == summarize([]).schema == pl.Schema(empty_schema())
+
+
+class TestAnyNumbers:
+    """Whatever numbers they are given, functions answer with numbers, or say what is wrong."""
+
+    LEVELS = st.one_of(st.floats(*LEVELS), st.sampled_from([*LEVELS, corrected(LEVELS[1], 10**6)]))
+    COUNTS = st.one_of(st.integers(1, 30), st.integers(1, 10**9)).flatmap(
+        lambda boots: st.tuples(
+            st.one_of(st.integers(0, boots), st.sampled_from([0, 1, boots - 1, boots])), st.just(boots)
+        )
+    )
+
+    @given(COUNTS, LEVELS)
+    def test_intervals_hold_the_estimate(self, counts: tuple[int, int], level: float) -> None:
+        failures, boots = counts
+        for low, high in (interval(failures, boots, level), interval(failures, boots, level, "wilson")):
+            assert 0.0 <= low <= failures / boots * (1 + 1e-9)
+            assert failures / boots * (1 - 1e-9) <= high <= 1.0
+        low, high = sequence(failures, boots, level)
+        assert 0.0 <= low <= failures / boots * (1 + 1e-6)
+        assert failures / boots * (1 - 1e-6) <= high <= 1.0
+
+    @given(COUNTS, COUNTS, LEVELS)
+    def test_differences_hold_the_estimate(self, here: tuple[int, int], there: tuple[int, int], level: float) -> None:
+        low, high = independent.interval(*here, *there, level)
+        difference = here[0] / here[1] - there[0] / there[1]
+        assert -1.0 - 1e-9 <= low <= difference + 1e-9
+        assert difference - 1e-9 <= high <= 1.0 + 1e-9
+        worse, better = here[0], min(there[0], here[1] - here[0])
+        low, high = difference_sequence(worse, better, here[1], level)
+        assert -1.0 <= low <= (worse - better) / here[1] + 1e-6
+        assert (worse - better) / here[1] - 1e-6 <= high <= 1.0
+
+    @given(st.lists(st.one_of(st.integers(0, 3), st.integers(0, 10**8)), min_size=3, max_size=3), LEVELS)
+    @settings(deadline=None)
+    def test_of_pairs_too(self, counts: list[int], level: float) -> None:
+        net = np.array(counts)
+        low, high = paired.interval(net, level)
+        middle = paired.difference(net) if net.sum() else 0.0
+        assert -1.0 <= low <= middle + 1e-9
+        assert middle - 1e-9 <= high <= 1.0
+
+    @given(st.floats(SMALLEST_LIMIT, 1.0, exclude_max=True), LEVELS, st.integers(1, 10**9), st.floats(0.0, 1.0))
+    @settings(deadline=None)
+    def test_a_scan_ends_with_a_verdict(self, limit: float, level: float, most: int, p: float) -> None:
+        rows = scan([1, 2], lambda sizes, boots: dict.fromkeys(sizes, round(p * boots)), limit, level, most)
+        assert len(list(looks(limit, level, most))) < 200
+        for row in rows:
+            assert 0.0 <= row.low <= row.high <= 1.0
+            assert 0 < row.boots <= most
+            assert row.verdict in ("safe", "unsafe", "undecided")
+
+    @given(st.floats(), st.floats())
+    def test_what_is_out_of_range_is_one_message(self, limit: float, level: float) -> None:
+        experiment_, sizes = experiment.load("mail-2022"), [32 << 20]
+        assume(not (LEVELS[0] <= level <= LEVELS[1] and SMALLEST_LIMIT <= limit < 1.0))
+        with pytest.raises(UserError, match=r"(is not a level|--p: .* is out of range)"):
+            min_ram(experiment_, "tail-free", sizes, limit, level=level)

@@ -99,6 +99,16 @@ class TestRules:
         assert again.store.content_hash() == whole.store.content_hash()
         assert again.ended() == []
 
+    def test_verdicts_after_a_rule_that_looked_are_those_of_who_looks(self, capsys: pytest.CaptureFixture[str]) -> None:
+        result = mcsim.run(small("max_failures = 50"))
+        assert result.ended()
+        told, careful = (mcsim.compare(result, baseline="maple-naive", peeking=each) for each in (False, True))
+        assert told.equals(careful)
+        assert run_cli(["compare", str(result.path), "--baseline", "maple-naive"]) == 0
+        printed = capsys.readouterr()
+        assert "confidence sequence" in printed.out
+        assert "A rule that looked at the boots ended cells of this result" in printed.err
+
     def test_the_rule_that_fired_is_kept_and_told(self, capsys: pytest.CaptureFixture[str]) -> None:
         Path("small.toml").write_text(SMALL)
         assert run_cli(["run", "small.toml", "--max-failures", "50"]) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,14 @@ def blame(
     """Whose pages keep blocks from being whole when boots fail?
 
     Boots are simulated, and for those that fail each page of each block of the order asked for is given its owner.
+    [stop] of the experiment is not used: all boots are simulated.
 
     \b
     Examples:
       mcsim blame mail-2022 --variant maple-naive --ram 33M
       mcsim blame mail-2022 --variant tail-free --ram 32M --boots 1000000 --format csv
     """
+    from mcsim.errors import UserError
     from mcsim.explain.blame import Tally, tally
     from mcsim.explain.selection import boot_count, one_task
     from mcsim.model.experiment import load
@@ -57,6 +60,8 @@ def blame(
     loaded = loaded if seed is None else loaded.with_seed(seed)
     wanted = boot_count(loaded, boots)
     check_level(level)
+    if out is not None and os.path.lexists(out):
+        raise UserError("exists", file=out, key="--out", valid="the name of a new file")
     found = Tally(one_task(loaded, variant, ram))
     try:
         threads = workers_or_all(workers)
@@ -70,16 +75,14 @@ def blame(
 
 
 def _write(found: Tally, level: float, form: str, out: Path | None) -> None:
-    from mcsim.errors import UserError
+    from mcsim.files import csv_of, write_atomically, written
 
-    text = page(found, level) if form == "text" else found.owners(level).write_csv()
+    text = page(found, level) if form == "text" else csv_of(found.owners(level))
     if out is None:
         click.echo(text, nl=False)
         return
-    try:
-        out.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=out, valid="a writable file") from None
+    with written(out):
+        write_atomically(out, text.encode())
     click.echo(f"written: {out}", err=True)
 
 

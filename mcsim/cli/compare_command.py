@@ -64,6 +64,7 @@ def compare(
       mcsim compare results/mail-2022 --counts real-boots.csv
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.report.comparison import counts_page, page
 
     loaded = mcsim.load(result)
@@ -78,8 +79,10 @@ def compare(
     else:
         frame = mcsim.compare(loaded, baseline=baseline, ram=ram, delta=delta, level=level, peeking=peeking)
         show = page
+        if loaded.ended() and not peeking:
+            click.echo("A rule that looked at the boots ended cells of this result: as with --peeking.", err=True)
     if form == "csv":
-        click.echo(frame.write_csv(), nl=False)
+        click.echo(csv_of(frame), nl=False)
     else:
         click.echo(show(frame, f"{loaded.experiment.name}, seed {loaded.experiment.seed}"), nl=False)
     if gate:

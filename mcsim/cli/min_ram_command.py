@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +62,8 @@ def min_ram(
     """Which RAM sizes have P(OOM) <= P, at a stated confidence?
 
     All sizes are scanned, because more RAM can be worse. Clear ones stop early, the boots go to the others. The same
-    command again continues; other sizes, variants and P use the same folder.
+    command again continues; other sizes, variants and P use the same folder. [stop] and [sweep] of the experiment are
+    not used.
 
     \b
     Examples:
@@ -69,8 +71,10 @@ def min_ram(
       mcsim min-ram mail-2022 --variant maple-naive --p 1e-3 --ram '28M..64M step 1M'
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
+    from mcsim.stats.study import not_used
 
     loaded = load(experiment)
     if variant is None:
@@ -93,10 +97,11 @@ def min_ram(
         click.echo("Interrupted. Finished boots are kept; the same command continues.", err=True)
         raise
     if form == "csv":
-        click.echo(frame.write_csv(), nl=False)
+        click.echo(csv_of(frame), nl=False)
     else:
         used = loaded.seed if seed is None else seed
-        click.echo(page(frame, f"{loaded.name}, {variant}, seed {used}", assume_monotonic), nl=False)
+        title = f"{loaded.name}, {variant}, seed {used}"
+        click.echo(page(frame, title, assume_monotonic, not_used(loaded)), nl=False)
     context.exit(exit_code(frame))
 
 
@@ -108,8 +113,8 @@ def exit_code(frame: pl.DataFrame) -> int:
     return 0 if last == SAFE else EXIT_UNDECIDED if last == UNDECIDED else EXIT_UNSAFE
 
 
-def page(frame: pl.DataFrame, title: str, assume_monotonic: bool = False) -> str:
-    """The table and what it says, at most 72 columns wide."""
+def page(frame: pl.DataFrame, title: str, assume_monotonic: bool = False, notes: Sequence[str] = ()) -> str:
+    """The table and what it says, at most 72 columns wide; `notes` come last."""
     from mcsim.report.text import percent, wrapped
 
     first = frame.row(0, named=True)
@@ -117,7 +122,7 @@ def page(frame: pl.DataFrame, title: str, assume_monotonic: bool = False) -> str
     head = f"{'RAM':>6}{'boots':>9}{'failed':>9}{'P(OOM)':>10}{level + ', all sizes':>24}  verdict"
     question = f"Which RAM sizes have P(OOM) <= {first['limit']:g}?"
     table = "\n".join([head, *map(_line, frame.iter_rows(named=True))])
-    words = [*_answer(frame), "", *_method(frame, level, assume_monotonic)]
+    words = [*_answer(frame), "", *_method(frame, level, assume_monotonic), *notes]
     return "\n\n".join(["\n".join(wrapped([title, question])), table, "\n".join(wrapped(words))]) + "\n"
 
 

@@ -6,6 +6,8 @@ import click
 
 from mcsim.errors import UserError
 
+MOST_ROWS = 1_000_000
+
 
 @click.command(
     epilog="A comparison of several rows is corrected for their number; --rows plans for the worst of it (Bonferroni)."
@@ -44,8 +46,8 @@ def plan(
     from mcsim.stats.intervals import check_level
 
     check_level(level)
-    if rows < 1:
-        raise UserError(f"{rows} is out of range", key="--rows", valid="a whole number from 1")
+    if not 1 <= rows <= MOST_ROWS:
+        raise UserError(f"{rows} is out of range", key="--rows", valid=f"a whole number from 1 to {MOST_ROWS}")
     for key, p in (("--p1", p1), ("--p2", p2)):
         if p is not None and not 0.0 <= p <= 1.0:
             raise UserError(f"{p} is out of range", key=key, valid="a number from 0 to 1")
@@ -72,10 +74,11 @@ def _difference(
 ) -> list[str]:
     from mcsim.report.text import percent
     from mcsim.stats import plan as planner
+    from mcsim.stats.intervals import corrected
 
-    each = 1.0 - (1.0 - level) / rows
-    corrected = f", corrected for {rows} rows" if rows > 1 else ""
-    asked = f"{p1:g} against {p2:g}, power {power:g}, level {percent(level)}{corrected}"
+    each = corrected(level, rows)
+    for_rows = f", corrected for {rows} rows" if rows > 1 else ""
+    asked = f"{p1:g} against {p2:g}, power {power:g}, level {percent(level)}{for_rows}"
     if not paired:
         boots, exact = planner.independent_boots(p1, p2, power, each)
         if not exact:
@@ -84,8 +87,11 @@ def _difference(
         return [asked, f"{boots:,} boots of each, independent (Fisher's exact test; exact power {reached:.4f})"]
     share = planner.unrelated(p1, p2) if discordant is None else discordant
     boots = planner.paired_boots(p1, p2, share, power, each)
-    reached = planner.paired_power(p1, p2, share, boots, each)
-    lines = [asked, f"{boots:,} boots, the same of both (McNemar's exact test; exact power {reached:.4f})"]
+    if boots > planner.MOST_EXACT_PAIRED:
+        lines = [asked, f"about {boots:,} boots, the same of both (McNemar's exact test)"]
+    else:
+        reached = planner.paired_power(p1, p2, share, boots, each)
+        lines = [asked, f"{boots:,} boots, the same of both (McNemar's exact test; exact power {reached:.4f})"]
     if discordant is None:
         least = planner.paired_boots(p1, p2, abs(p1 - p2), power, each)
         lines.append(f"if failures of the two are unrelated (discordant {share:g}); at best {least:,}")

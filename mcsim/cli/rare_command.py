@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,7 @@ def rare(
 
     Multilevel splitting: boots that come close to failure are copied, parts of them are drawn anew, and those that come
     closer are copied again. The same command again continues; more --repetitions add to those that are there.
+    [stop] and [sweep] of the experiment are not used.
 
     \b
     Examples:
@@ -53,8 +55,10 @@ def rare(
       mcsim rare mail-2022 --variant tail-free --ram 37M --repetitions 40
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
+    from mcsim.stats.study import not_used
 
     loaded = load(experiment)
     if variant is None:
@@ -80,19 +84,19 @@ def rare(
     if form == "csv":
         import polars as pl
 
-        click.echo(pl.DataFrame([found.row()]).write_csv(), nl=False)
+        click.echo(csv_of(pl.DataFrame([found.row()])), nl=False)
     else:
-        click.echo(page(found, loaded.name), nl=False)
+        click.echo(page(found, loaded.name, not_used(loaded)), nl=False)
 
 
-def page(found: Rare, name: str) -> str:
-    """What was found and how, at most 72 columns wide."""
+def page(found: Rare, name: str, notes: Sequence[str] = ()) -> str:
+    """What was found and how, at most 72 columns wide; `notes` come last."""
     from mcsim.model.units import format_size
     from mcsim.report.text import wrapped
 
     task = found.task
     title = f"{name}, {task.variant} at {format_size(task.ram)}, seed {task.seed}"
-    parts = [[title, *_answer(found)], _recordings(found), wrapped(_words(found)), wrapped(_limits(found))]
+    parts = [[title, *_answer(found)], _recordings(found), wrapped(_words(found)), wrapped([*_limits(found), *notes])]
     return "\n\n".join("\n".join(wrapped(part)) for part in parts) + "\n"
 
 

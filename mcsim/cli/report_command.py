@@ -21,6 +21,11 @@ import click
     help="The variant that report.html compares all others with [default: maple-naive, else the first].",
 )
 @click.option(
+    "--workload",
+    metavar="PATH",
+    help="Where the file of the workload is now, if it has been moved: report.html looks at failing boots again.",
+)
+@click.option(
     "--format",
     "form",
     type=click.Choice(["text", "markdown", "csv", "html", "png"]),
@@ -28,7 +33,7 @@ import click
     show_default=True,
     help="What goes to the standard output, or is written.",
 )
-def report(result: Path, level: float, baseline: str | None, form: str) -> None:
+def report(result: Path, level: float, baseline: str | None, workload: str | None, form: str) -> None:
     """Print the table of RESULT (a folder that `mcsim run` made) and write table, report and plots into it.
 
     \b
@@ -39,21 +44,26 @@ def report(result: Path, level: float, baseline: str | None, form: str) -> None:
     """
     import mcsim
     from mcsim.errors import UserError
+    from mcsim.files import csv_of
     from mcsim.report import write
+    from mcsim.report.sections import workload_of
     from mcsim.report.text import page
 
     loaded = mcsim.load(result)
-    if baseline is not None and form not in ("text", "html"):
-        raise UserError(f"does not go with --format {form}", key="--baseline", valid="--format text or html")
+    for key, value in (("--baseline", baseline), ("--workload", workload)):
+        if value is not None and form not in ("text", "html"):
+            raise UserError(f"does not go with --format {form}", key=key, valid="--format text or html")
+    if workload is not None:
+        workload_of(loaded, workload)  # another one is told at once
     if form == "csv":
-        click.echo(loaded.summary(level).write_csv(), nl=False)
+        click.echo(csv_of(loaded.summary(level)), nl=False)
     elif form == "markdown":
         click.echo(write.markdown(loaded, level), nl=False)
     elif form == "html":
-        click.echo(str(write.write_html(loaded, level, baseline)))
+        click.echo(str(write.write_html(loaded, level, baseline, workload)))
     elif form == "png":
         click.echo(str(write.write_png(loaded, level)))
     else:
-        paths = write.write(loaded, level, baseline)
+        paths = write.write(loaded, level, baseline, workload)
         click.echo(page(loaded, level))
         click.echo("written: " + ", ".join(str(path) for path in paths), err=True)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 VARIANT, RAM = "tail-free", ("32M", "33M")  # of mail-2022: P about 0.5 and 0.3
 SEEDS = (1, 2)
+MOST = 1_000_000
 
 
 @click.command(epilog="Exit code: 0 no check is wrong more often than it may be, 1 some check is, 2 bad input.")
@@ -43,8 +44,8 @@ def selftest(context: click.Context, tables: int, boots: int, trials: int, seed:
     from mcsim.stats import selftest as checks
 
     for key, value in (("--tables", tables), ("--boots", boots), ("--trials", trials)):
-        if value < 1:
-            raise UserError(f"{value} is out of range", key=key, valid="a whole number from 1")
+        if not 1 <= value <= MOST:
+            raise UserError(f"{value} is out of range", key=key, valid=f"a whole number from 1 to {MOST}")
     if seed < 0:
         raise UserError(f"{seed} is out of range", key="--seed", valid="a whole number from 0")
     rng = np.random.default_rng(seed)
@@ -72,11 +73,13 @@ def simulated(seed: int, boots: int) -> NDArray[np.bool_]:
     import numpy as np
 
     import mcsim
+    from mcsim.model.experiment import select, shipped
     from mcsim.run.progress import for_stderr
+    from mcsim.stats.study import first_boots
 
     with tempfile.TemporaryDirectory() as folder:
         result = mcsim.run(
-            "mail-2022",
+            shipped()["mail-2022"],  # whatever file of this name is in the current folder
             boots=boots,
             out=Path(folder) / "selftest",
             variants=[VARIANT],
@@ -84,7 +87,8 @@ def simulated(seed: int, boots: int) -> NDArray[np.bool_]:
             seed=seed,
             progress=for_stderr(),
         )
-        return np.array([result.outcomes(VARIANT, size)["failed"].to_numpy() == 1 for size in RAM])
+        tasks = select(result.tasks, [VARIANT], RAM)
+        return np.array([first_boots(result.store, task, boots)["failed"].to_numpy() == 1 for task in tasks])
 
 
 def _print(title: str, checks: list[Check], head: bool = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def sensitivity(
     """Which factor of timing or workload moves P(OOM) most?
 
     All combinations of the levels (from five factors on: half of them) on the same boots. The same command again
-    continues.
+    continues. [stop] and [sweep] of the experiment are not used.
 
     \b
     Examples:
@@ -57,9 +58,11 @@ def sensitivity(
         --factor exact_tail=head,tail
     """
     import mcsim
+    from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.report.tornado import write
     from mcsim.run.progress import for_stderr
+    from mcsim.stats.study import not_used
 
     loaded = load(experiment)
     if variant is None:
@@ -83,15 +86,15 @@ def sensitivity(
         raise
     title = f"{loaded.name}, {variant} at {ram}, seed {loaded.seed if seed is None else seed}"
     if form == "csv":
-        click.echo(found.effects.write_csv(), nl=False)
+        click.echo(csv_of(found.effects), nl=False)
     else:
-        click.echo(page(found, title), nl=False)
+        click.echo(page(found, title, not_used(loaded)), nl=False)
     paths = write(found, title, folder / f"tornado-{variant}-{ram}")
     click.echo("written: " + ", ".join(map(str, paths)), err=True)
 
 
-def page(found: Sensitivity, title: str) -> str:
-    """Table of effects, table of the workload, how they were made; at most 72 columns wide."""
+def page(found: Sensitivity, title: str, notes: Sequence[str] = ()) -> str:
+    """Table of effects, table of the workload, how they were made, `notes`; at most 72 columns wide."""
     from mcsim.report.text import percent, wrapped
 
     level = percent(found.effects["level"][0])
@@ -99,7 +102,7 @@ def page(found: Sensitivity, title: str) -> str:
     effects = [head, *map(_line, found.effects.iter_rows(named=True))]
     shares = [f"{'the workload':<22}{'levels':>8}{'+- points':>11}{'share of variance':>31}"]
     shares += [_share(row) for row in found.workload.iter_rows(named=True)]
-    parts = [wrapped([title]), effects, shares, wrapped(_method(found, level))]
+    parts = [wrapped([title]), effects, shares, wrapped([*_method(found, level), *notes])]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 

@@ -123,11 +123,12 @@ def _validate(counts: Path | None, simulation: Simulation) -> bool:
 
 def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     """Predictions of an environment that nobody has counted."""
+    from mcsim.files import csv_of, write_each
     from mcsim.run.kernel import kernel_hash, load_workload
     from mcsim.run.progress import for_stderr
     from mcsim.validate.counts import JITTERS, Place
     from mcsim.validate.predict import predict
-    from mcsim.validate.report import prediction_frame, prediction_page, writing
+    from mcsim.validate.report import prediction_frame, prediction_page
     from mcsim.workload import shipped_workloads
 
     known = shipped_workloads()
@@ -142,22 +143,21 @@ def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     ]
     predictions = predict(places, simulation, for_stderr)
     numbers = prediction_frame(predictions, kernel_hash(), load_workload(environment).digest)
-    with writing(table.parent):
-        numbers.write_csv(table)
+    write_each({table: csv_of(numbers).encode()})
     click.echo(prediction_page(numbers), nl=False)
     _say_written(table)
 
 
 def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
     """Rung 3: recorded boots once more."""
+    from mcsim.files import write_each
     from mcsim.validate.counterfactual import Bench, compare_order, programs, recorded_orders
-    from mcsim.validate.report import counterfactual_page, writing
+    from mcsim.validate.report import counterfactual_page
 
     benches = [Bench(program) for program in programs(recordings)]
     text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))
     path = folder / "counterfactual.txt"
-    with writing(folder):
-        path.write_text(text, encoding="utf-8")
+    write_each({path: text.encode()})
     click.echo(text, nl=False)
     _say_written(path)
     return passed

@@ -19,6 +19,7 @@ from kernels import batch, page_owner
 from kernels.boot import make_boot
 from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 from kernels.sched import make_sched
+from mcsim.errors import UserError
 from mcsim.explain.owners import OWNERS, owner_set
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
@@ -179,7 +180,7 @@ def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -
         np.zeros(len(wanted), batch.OUTCOME),
     )
     if done < len(wanted):
-        raise ValueError(f"boot {wanted[done]}: every lane of the program waits for another")
+        raise UserError(f"boot {wanted[done]}: every lane of the program waits for another", key="workload")
     return sums
 
 

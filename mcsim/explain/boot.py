@@ -17,6 +17,7 @@ from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 from kernels.memblock import PAGE_SIZE, PAGES_PER_MB
 from mcsim.errors import UserError
 from mcsim.explain.owners import OWNERS
+from mcsim.files import one_line
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.run import kernel
 from mcsim.workload import Workload
@@ -111,7 +112,7 @@ class Walk:
         self.phase = batch.pre_init_of(self.program, task.seed, number, scratch)
         timing = kernel.kernel_timing(task.timing)
         if not sched.run_boot(self.program, timing, self._sched, task.seed, number, self.recording):
-            raise ValueError(f"boot {number}: every lane of the program waits for another")
+            raise UserError(f"boot {number}: every lane of the program waits for another", key="workload")
         self.length = int(self._sched.clock[sched.STREAM_LENGTH])
         self.position = 0  # of the entry to be placed next
         layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
@@ -149,7 +150,7 @@ class Walk:
             return Process(0, KERNEL)
         names = self.workload.user_phases[self.recording].names
         number = lane - self._first_lane
-        name = names[number] if number < len(names) else "?"
+        name = one_line(names[number]) if number < len(names) else "?"
         return Process(int(self.program.lane[lane, flat.LANE_PID]), name)
 
     def lane_of(self, row: int) -> int:

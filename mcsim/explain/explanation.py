@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -15,8 +17,10 @@ from mcsim.explain.boot import Ending, Snapshot, Walk
 from mcsim.explain.divergence import Divergence, diverge
 from mcsim.explain.mem_info import failure_report
 from mcsim.explain.timeline import Timeline
+from mcsim.files import read_text, write_each
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
+from mcsim.report.plot import pictures
 from mcsim.run.kernel import FAILURE_CLASSES
 
 if TYPE_CHECKING:
@@ -24,6 +28,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDTH = 72
+PAGE = "explain.txt"
 
 
 @dataclass(frozen=True)
@@ -96,16 +101,18 @@ class Explanation:
                 yield f"map-{name}", page_map.draw(memory, order, f"boot {self.number} of {name} at {size}, {seconds}")
 
     def save(self, folder: Path) -> list[Path]:
-        """Write explain.txt and each picture as PNG and SVG; their paths. UserError if that cannot be done."""
-        paths = [folder / "explain.txt"]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            paths[0].write_text(self.page(), encoding="utf-8")
-            for name, figure in self.figures():
-                paths += _save(figure, folder / name)
-        except OSError as error:
-            raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
-        return paths
+        """Write explain.txt and each picture as PNG and SVG; their paths.
+
+        UserError if that cannot be done, or if files of these names are there that no `save` made.
+        """
+        contents = {folder / PAGE: self.page().encode()}
+        for name, figure in self.figures():
+            contents |= pictures(figure, folder / name, dpi=110)
+        there = [path for path in contents if os.path.lexists(path)]
+        if there and not _is_ours(folder / PAGE):
+            valid = "a new or an empty folder, or one that mcsim explain has made"
+            raise UserError("exists and is not of mcsim explain", file=there[0], key="--out", valid=valid)
+        return write_each(contents)
 
 
 def explain(task: Task, source: str, number: int, other: Task | None = None) -> Explanation:
@@ -136,12 +143,9 @@ def _wrap_long(lines: list[str]) -> list[str]:
     return [part for line in lines for part in (_wrap(line) if len(line) > WIDTH else [line])]
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    """PNG and SVG; equal figures give equal SVG text."""
-    import matplotlib
-
-    png, svg = stem.with_name(f"{stem.name}.png"), stem.with_name(f"{stem.name}.svg")
-    figure.savefig(png, dpi=110)
-    with matplotlib.rc_context({"svg.hashsalt": "mcsim"}):
-        figure.savefig(svg, metadata={"Date": None})
-    return [png, svg]
+def _is_ours(page: Path) -> bool:
+    """Whether a file is one that `Explanation.save` made."""
+    try:
+        return re.match(r"boot\s\d+\sof\s\S+\sat\s\d+[KMG]\s(failed|reached)\s", read_text(page)) is not None
+    except UserError:
+        return False

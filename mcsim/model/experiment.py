@@ -348,7 +348,7 @@ class Experiment:
 
     @classmethod
     def from_document(cls, document: dict[str, Any], source: str, path: str) -> "Experiment":
-        """The experiment that `document()` was made of, but for the path of a workload file.
+        """The experiment that `document()` was made of.
 
         UserError, with `path` as its file, if it could not have been made of one.
         """
@@ -522,7 +522,7 @@ def _of_document(values: object, source: str, path: str) -> Experiment:
         variants=tuple(Variant(name, document.descriptions[name], document.variants[name]) for name in names),
         ram=ram,
         machine=board,
-        workload=document.workload,
+        workload=document.workload_source or document.workload,
         timing=document.timing,
         boots=document.boots,
         seed=document.seed,

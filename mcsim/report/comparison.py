@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mcsim.files import one_line, printable
 from mcsim.report.text import percent, wrapped
 from mcsim.stats.compare import POOLED
 from mcsim.stats.intervals import interval
@@ -21,14 +22,14 @@ def page(frame: pl.DataFrame, title: str) -> str:
     if frame.height == 0:
         return "No variant has boots in common with the baseline.\n"
     rows = list(frame.iter_rows(named=True))
-    parts = [title]
+    parts = [one_line(title)]
     for names, block in blocks(rows):
         head = f"{', '.join(names)} against {rows[0]['baseline']}"
         columns = f"{'RAM':>6}{'P1':>7}{'P0':>7}{'P1-P0':>8}{percent(rows[0]['level']):>14}"
         columns += f"{'better':>7}{'worse':>6}{'p':>6} verdict"
-        parts.append("\n".join([*wrapped([head]), columns, *map(_line, block)]))
+        parts.append("\n".join([*wrapped([one_line(head)]), columns, *map(_line, block)]))
     parts.append("\n".join(wrapped([*_same(rows), *_method(rows)])))
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def counts_page(frame: pl.DataFrame, title: str) -> str:
@@ -36,15 +37,15 @@ def counts_page(frame: pl.DataFrame, title: str) -> str:
     if frame.height == 0:
         return "No counted kernel, RAM size and noise setting is among the simulated cells.\n"
     rows = list(frame.iter_rows(named=True))
-    parts = [title]
+    parts = [one_line(title)]
     for pair in dict.fromkeys((row["variant"], row["baseline"]) for row in rows):
         columns = (
             f"{'RAM':>6}{'counted':>10}{'simulated':>12}{'P1-P0':>8}{percent(rows[0]['level']):>14}{'p':>6} verdict"
         )
         block = [_counts_line(row) for row in rows if (row["variant"], row["baseline"]) == pair]
-        parts.append("\n".join([*wrapped([f"{pair[0]} against simulated {pair[1]}"]), columns, *block]))
+        parts.append("\n".join([*wrapped([one_line(f"{pair[0]} against simulated {pair[1]}")]), columns, *block]))
     parts.append("\n".join(wrapped(_counts_method(rows))))
-    return "\n\n".join(parts) + "\n"
+    return printable("\n\n".join(parts) + "\n")
 
 
 def _counts_line(row: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mcsim.result import Result
 
 
-def html(result: Result, level: float = 0.95, baseline: str | None = None) -> str:
+def html(result: Result, level: float = 0.95, baseline: str | None = None, workload: str | None = None) -> str:
     """The page. `baseline` is what variants are compared with (default: `usual_baseline`). UserError if it is none."""
     from markupsafe import Markup
 
@@ -30,7 +30,7 @@ def html(result: Result, level: float = 0.95, baseline: str | None = None) -> st
     if baseline is not None and baseline not in names:
         what = f"{baseline!r} is not a variant with boots in this result{did_you_mean(baseline, names)}"
         raise UserError(what, key="--baseline", valid=", ".join(names))
-    view = View(result, baseline or usual_baseline(names), level)
+    view = View(result, baseline or usual_baseline(names), level, workload)
     sections = [section for make in SECTIONS if (section := make(view)) is not None]
     environment = _environment()
     files = {name: environment.loader.get_source(environment, f"report.{name}")[0] for name in ("css", "js")}

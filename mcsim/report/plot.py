@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcsim.files import one_line, write_each
 from mcsim.report.text import percent, sample_size
 
 if TYPE_CHECKING:
@@ -37,17 +39,19 @@ def draw(summary: pl.DataFrame, groups: Sequence[Sequence[str]], title: str, not
     figure = Figure(figsize=(10.5, 5.2 + 2.0 * rows), layout="constrained")
     parts: Any = figure.subfigures(2, 1, height_ratios=(4.9, 2.0 * rows))
     upper, lower = parts
-    upper.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
+    upper.suptitle(one_line(title), fontsize=13, fontweight="bold", parse_math=False)
     axes = upper.subplots()
     draw_overlay(axes, summary, groups, sizes)
-    axes.legend(fontsize=9, frameon=False, handlelength=4, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    legend = axes.legend(fontsize=9, frameon=False, handlelength=4, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    for words in legend.get_texts():
+        words.set_parse_math(False)
     panels = lower.subplots(rows, min(PANELS_IN_A_ROW, len(variants)), sharex=True, sharey=True, squeeze=False)
     for panel in panels.flat[len(variants) :]:
         panel.set_visible(False)
     for panel, name in zip(panels.flat, variants, strict=False):
         group = next(number for number, each in enumerate(groups) if name in each)
         draw_alone(panel, summary, groups, group, sizes)
-        panel.set_title(name, fontsize=10, loc="left")
+        panel.set_title(one_line(name), fontsize=10, loc="left", parse_math=False)
     for panel in [*upper.axes, *lower.axes]:
         set_axes(panel, sizes, names, few=panel in lower.axes)
     upper.axes[0].set_xlabel("RAM (equal steps; // marks a gap)")
@@ -67,7 +71,7 @@ def draw_overlay(axes: Axes, summary: pl.DataFrame, groups: Sequence[Sequence[st
         style = line_style(number)
         axes.fill_between(x, low, high, color=style["color"], alpha=0.18, linewidth=0)
         axes.vlines(x, low, high, color=style["color"], linewidth=1.2)
-        axes.plot(x, p, label="\n= ".join(group), markersize=5.5, linewidth=1.3, **style)
+        axes.plot(x, p, label="\n= ".join(map(one_line, group)), markersize=5.5, linewidth=1.3, **style)
 
 
 def draw_alone(
@@ -132,18 +136,27 @@ def note(summary: pl.DataFrame, seed: int, level: float) -> str:
     )
 
 
-def save_png(figure: Figure, stem: Path) -> Path:
-    """Write the PNG alone."""
-    png = stem.with_suffix(".png")
-    figure.savefig(png, dpi=130)
-    return png
+def png(figure: Figure, dpi: int = 130) -> bytes:
+    """The figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
+
+
+def pictures(figure: Figure, stem: Path, dpi: int = 130) -> dict[Path, bytes]:
+    """The figure as PNG and SVG, by the paths that they are to have; equal figures give equal SVG text."""
+    import matplotlib
+
+    file = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "mcsim"}):
+        figure.savefig(file, format="svg", metadata={"Date": None})
+    # A stem such as tornado-linux-6.6-32M has no suffix to be replaced.
+    return {
+        stem.with_name(f"{stem.name}.png"): png(figure, dpi),
+        stem.with_name(f"{stem.name}.svg"): file.getvalue(),
+    }
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
-    """Write PNG and SVG; equal figures give equal SVG text."""
-    import matplotlib
-
-    png, svg = save_png(figure, stem), stem.with_suffix(".svg")
-    with matplotlib.rc_context({"svg.hashsalt": "mcsim"}):
-        figure.savefig(svg, metadata={"Date": None})
-    return [png, svg]
+    """Write PNG and SVG. UserError if that cannot be done."""
+    return write_each(pictures(figure, stem))

@@ -116,6 +116,7 @@ class View:
     result: Result
     baseline: str
     level: float
+    workload: str | None = None  # where it is now; None: where it was
 
     @cached_property
     def summary(self) -> pl.DataFrame:
@@ -411,6 +412,13 @@ def blame_section(view: View) -> Section | None:
             "These boots were simulated by other kernels than those of this mcsim, so they cannot be looked at again."
         )
         return Section("blame", "Who pins the blocks", [Lines([words])])
+    source = workload_of(result, view.workload)
+    if source is None:
+        words = (
+            f"The workload is not where it was, or has changed: {result.experiment.workload}; "
+            f"`mcsim report {result.path} --workload WHERE` makes this section."
+        )
+        return Section("blame", "Who pins the blocks", [Lines([words])])
     size = _size_to_blame(view)
     found: dict[str, pl.DataFrame] = {}
     for task in result.tasks:
@@ -420,10 +428,30 @@ def blame_section(view: View) -> Section | None:
         outcomes = result.outcomes_of(task)
         failing = outcomes["boot"].filter(outcomes["failed"] != 0).to_list() if outcomes.height else []
         if failing:
-            frame = of_boots(task, result.experiment.workload, failing[:BOOTS_BLAMED], level=view.level)
+            frame = of_boots(task, source, failing[:BOOTS_BLAMED], level=view.level)
             name = view.baseline if view.baseline in group else group[0]
             found[name] = frame.filter(frame["order"] == frame["order"].max())
     return Section("blame", "Who pins the blocks", [_blame_words(size), _blame_table(found, size, view.level)])
+
+
+def workload_of(result: Result, given: str | None = None) -> str | None:
+    """What `mcsim.workload.load` takes for the workload of the stored boots: what it took then, or `given`.
+
+    None if another one is there now, or none. UserError if `given` is another one.
+    """
+    from mcsim.run import kernel
+
+    source, wanted = result.experiment.workload if given is None else given, result.manifest["workload"]
+    try:
+        digest = kernel.load_workload(source).digest
+    except UserError as error:
+        if given is None:
+            return None
+        raise error.at(key="--workload") from None
+    if digest != wanted and given is not None:
+        what = f"is not the workload of the stored boots: {digest[:12]} here, {wanted[:12]} there"
+        raise UserError(what, file=given, key="--workload", valid="where it is now")
+    return source if digest == wanted else None
 
 
 def _size_to_blame(view: View) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcsim.files import one_line, printable
 from mcsim.report import mail
 from mcsim.stats.intervals import interval
 
@@ -39,7 +41,7 @@ def bounds(low: float, high: float) -> str:
 def cell_table(summary: pl.DataFrame) -> list[str]:
     """One line per variant and RAM size."""
     level = percent(summary["level"][0]) if summary.height else "95 %"
-    width = max([7, *(len(name) for name in summary["variant"])])
+    width = max([7, *(len(one_line(name)) for name in summary["variant"])])
     lines = [f"{'variant':<{width}} {'RAM':>5} {'boots':>7} {'failed':>7} {'P(OOM)':>7}  exact {level}"]
     previous = None
     for row in summary.iter_rows(named=True):
@@ -49,7 +51,7 @@ def cell_table(summary: pl.DataFrame) -> list[str]:
         low, high = row["exact_low"], row["exact_high"]
         estimate = probability(row["failures"], row["boots"], low, high)
         lines.append(
-            f"{row['variant']:<{width}} {row['ram']:>5} {row['boots']:>7} {row['failures']:>7} {estimate:>7}"
+            f"{one_line(row['variant']):<{width}} {row['ram']:>5} {row['boots']:>7} {row['failures']:>7} {estimate:>7}"
             f"  {bounds(low, high)}"
         )
     return lines
@@ -63,7 +65,7 @@ def matrix(summary: pl.DataFrame) -> list[str]:
     lines: list[str] = []
     for start in range(0, len(names), MATRIX_COLUMNS):
         block = names[start : start + MATRIX_COLUMNS]
-        lines += [f"  [{start + number}] {name}" for number, name in enumerate(block, 1)]
+        lines += [f"  [{start + number}] {one_line(name)}" for number, name in enumerate(block, 1)]
         lines.append("   RAM" + "".join(f"{f'[{start + number}]':>8}" for number in range(1, len(block) + 1)))
         lines += [f"{size:>6}" + "".join(f"{_cell(cells.get((name, size))):>8}" for name in block) for size in sizes]
         lines.append("")
@@ -101,7 +103,11 @@ def mail_table(summary: pl.DataFrame, level: float) -> list[str]:
 
 def same_boots(result: Result) -> list[str]:
     """Sentences about variants that fail in exactly the same boots at every RAM size."""
-    return [f"{', '.join(group)} fail in exactly the same boots." for group in equal_groups(result) if len(group) > 1]
+    return [
+        f"{', '.join(map(one_line, group))} fail in exactly the same boots."
+        for group in equal_groups(result)
+        if len(group) > 1
+    ]
 
 
 def equal_groups(result: Result) -> list[list[str]]:
@@ -133,16 +139,17 @@ def provenance(result: Result) -> list[str]:
     runs = manifest["runs"]
     versions = runs[-1]["versions"] if runs else {}
     timing = experiment.timing
-    workload = f"{experiment.workload} ({manifest['workload'][:12]})"
+    workload = f"{Path(experiment.workload).name} ({manifest['workload'][:12]})"
     names = ("mcsim", "numba", "numpy")
     made_with = ", ".join(f"{name} {versions.get(name, '?')}" for name in names)
-    return [
+    lines = [
         f"experiment {experiment.name}, seed {experiment.seed}, workload {workload}",
         f"timing: gap sigma {timing.gap_sigma:g}, boot sigma {timing.boot_sigma:g} (lognormal, median "
         f"1 and {timing.boot_median:g}), "
         f"jitter {timing.jitter}, tick phase {timing.tick_phase}",
         f"kernels {manifest['kernels'][:12]}, {made_with}, Python {versions.get('python', '?')}",
     ]
+    return [one_line(line) for line in lines]
 
 
 def method(summary: pl.DataFrame, level: float) -> list[str]:
@@ -179,7 +186,7 @@ def page(result: Result, level: float = 0.95) -> str:
     summary = result.summary(level)
     if summary.height == 0:
         return "No boot is stored yet.\n"
-    title = result.experiment.title or result.experiment.name
+    title = one_line(result.experiment.title or result.experiment.name)
     parts: list[Sequence[str]] = [
         [title, "=" * min(WIDTH, len(title))],
         cell_table(by_variant(summary, result)),
@@ -190,7 +197,7 @@ def page(result: Result, level: float = 0.95) -> str:
     if mail.belongs_beside(result.experiment):
         parts.append(["The mail's figures: " + mail.SOURCE, mail.USERLAND, "", *mail_table(summary, level)])
     parts.append(wrapped(provenance(result)))
-    return "\n\n".join("\n".join(wrapped(part)).strip("\n") for part in parts) + "\n"
+    return printable("\n\n".join("\n".join(wrapped(part)).strip("\n") for part in parts) + "\n")
 
 
 def by_variant(summary: pl.DataFrame, result: Result) -> pl.DataFrame:

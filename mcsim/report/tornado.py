@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mcsim.errors import UserError
 from mcsim.report.plot import COLOURS, save
 from mcsim.report.text import percent
 
@@ -50,9 +49,5 @@ def draw(found: Sensitivity, title: str) -> Figure:
 
 
 def write(found: Sensitivity, title: str, stem: Path) -> list[Path]:
-    """Write the picture as PNG and SVG; return their paths."""
-    try:
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        return save(draw(found, title), stem)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=stem.parent, valid="a writable folder") from None
+    """Write the picture as PNG and SVG; return their paths. UserError if that cannot be done."""
+    return save(draw(found, title), stem)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcsim.errors import UserError
+from mcsim.files import csv_of, one_line, write_each
 from mcsim.report import html, mail, plot, text
 from mcsim.result import Result
 from mcsim.stats.intervals import interval
@@ -16,36 +17,39 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write(result: Result, level: float = 0.95, baseline: str | None = None) -> list[Path]:
+def write(result: Result, level: float = 0.95, baseline: str | None = None, workload: str | None = None) -> list[Path]:
     """Write table.txt, table.csv, report.md, report.html, p_oom.png and p_oom.svg; return their paths.
 
     `baseline`: what report.html compares the variants with (default: `mcsim.report.verdict.usual_baseline`).
+    `workload`: where it is now (default: where it was). All are made before the first is written.
     """
     _check_boots(result)
     folder = result.path
-    with _writable(folder):
-        (folder / "table.txt").write_text(text.page(result, level), encoding="utf-8")
-        result.summary(level).write_csv(folder / "table.csv")
-        (folder / "report.md").write_text(markdown(result, level), encoding="utf-8")
-        page = write_html(result, level, baseline)
-        pictures = plot.save(_figure(result, level), folder / "p_oom")
-    return [folder / "table.txt", folder / "table.csv", folder / "report.md", page, *pictures]
+    contents = {
+        folder / "table.txt": _encoded(text.page(result, level)),
+        folder / "table.csv": _encoded(csv_of(result.summary(level))),
+        folder / "report.md": _encoded(markdown(result, level)),
+        folder / "report.html": _encoded(html.html(result, level, baseline, workload)),
+        **plot.pictures(_figure(result, level), folder / "p_oom"),
+    }
+    return write_each(contents)
 
 
-def write_html(result: Result, level: float = 0.95, baseline: str | None = None) -> Path:
+def write_html(result: Result, level: float = 0.95, baseline: str | None = None, workload: str | None = None) -> Path:
     """Write report.html alone; return its path."""
-    path = result.path / "report.html"
-    page = html.html(result, level, baseline)
-    with _writable(result.path):
-        path.write_text(page, encoding="utf-8")
+    (path,) = write_each({result.path / "report.html": _encoded(html.html(result, level, baseline, workload))})
     return path
 
 
 def write_png(result: Result, level: float = 0.95) -> Path:
     """Write p_oom.png alone; return its path."""
     _check_boots(result)
-    with _writable(result.path):
-        return plot.save_png(_figure(result, level), result.path / "p_oom")
+    (path,) = write_each({result.path / "p_oom.png": plot.png(_figure(result, level))})
+    return path
+
+
+def _encoded(page: str) -> bytes:
+    return page.encode("utf-8", "backslashreplace")
 
 
 def _figure(result: Result, level: float) -> Figure:
@@ -57,14 +61,6 @@ def _figure(result: Result, level: float) -> Figure:
 def _check_boots(result: Result) -> None:
     if result.summary().height == 0:
         raise UserError("holds no boots yet", file=result.path, valid="run the experiment first")
-
-
-@contextmanager
-def _writable(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
 
 
 def _mail(level: float) -> list[str]:
@@ -89,7 +85,7 @@ def markdown(result: Result, level: float = 0.95) -> str:
     _check_boots(result)
     summary = result.summary(level)
     experiment = result.experiment
-    boots = max(summary["boots"])
+    again = ["mcsim", "run", experiment.name, "--seed", str(experiment.seed), "--boots", str(max(summary["boots"]))]
     lines = [
         f"# {_plain(experiment.title or experiment.name)}",
         "",
@@ -104,7 +100,7 @@ def markdown(result: Result, level: float = 0.95) -> str:
         *(_mail(level) if mail.belongs_beside(experiment) else []),
         "## Variants",
         "",
-        *(f"- `{each.name}`: {_plain(each.description)}" for each in experiment.variants),
+        *(f"- {_code(each.name)}: {_plain(each.description)}" for each in experiment.variants),
         "",
         "## Provenance",
         "",
@@ -112,8 +108,7 @@ def markdown(result: Result, level: float = 0.95) -> str:
         "- outcomes per boot: `chunks/`, experiment as it was read: `experiment.toml`, versions and times: "
         "`manifest.json`",
         "",
-        f"Again: `mcsim run {experiment.name} --seed {experiment.seed} --boots {boots}`"
-        " (same seed, same outcomes, whatever the number of workers)",
+        f"Again: {_code(shlex.join(again))} (same seed, same outcomes, whatever the number of workers)",
         "",
     ]
     return "\n".join(lines)
@@ -124,7 +119,7 @@ def _matrix(result: Result, level: float) -> list[str]:
     names = list(dict.fromkeys(summary["variant"]))
     cells = {(row["variant"], row["ram"]): row for row in summary.iter_rows(named=True)}
     sizes = list(dict.fromkeys(summary.sort("ram_bytes")["ram"]))
-    lines = ["| RAM | " + " | ".join(names) + " |", "|---|" + "---|" * len(names)]
+    lines = ["| RAM | " + " | ".join(map(_plain, names)) + " |", "|---|" + "---|" * len(names)]
     for size in sizes:
         row = [size]
         for name in names:
@@ -140,7 +135,13 @@ def _matrix(result: Result, level: float) -> list[str]:
 
 
 def _plain(words: str) -> str:
-    """Text of a user so that Markdown and HTML show it as it is."""
-    for sign in "\\`*_{}[]<>#|":
-        words = words.replace(sign, "\\" + sign)
-    return words
+    """Text of a user as one line that Markdown and HTML show as it is."""
+    escaped = re.sub(r"[\\`*_{}\[\]<>#|&~]", r"\\\g<0>", one_line(words).strip())
+    # What would begin a list, a heading or a rule at the start of a line.
+    return re.sub(r"^(\d*)([-+=.)])", r"\1\\\2", escaped)
+
+
+def _code(words: str) -> str:
+    """A name or a command as code; as plain text where its own signs would end that."""
+    line = one_line(words)
+    return _plain(line) if "`" in line else f"`{line}`"

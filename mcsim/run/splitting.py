@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from mcsim.errors import UserError
 from mcsim.run import kernel
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class Population:
             where = (self._first + self.boots, move, level, self._proposal, self._particles[part], dangers)
             accepted = move_particles(*self._cell, *self._how, *where)
             if accepted < 0:
-                raise ValueError("every lane of the program waits for another")
+                raise UserError("every lane of the program waits for another", key="workload")
             taken += accepted
             self.boots += len(dangers)
             self._tell(len(dangers))

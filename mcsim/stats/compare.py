@@ -19,7 +19,7 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.model.experiment import Task, select
 from mcsim.model.units import format_size
 from mcsim.stats import independent, paired
-from mcsim.stats.intervals import Interval, check_level
+from mcsim.stats.intervals import Interval, check_level, corrected
 from mcsim.stats.intervals import interval as rate_interval
 from mcsim.stats.multiple import holm
 from mcsim.stats.sequences import difference_sequence
@@ -62,7 +62,7 @@ def compare(
 
     `ram`: sizes to choose (default: all). `peeking`: verdicts that hold although the run was looked at before, or was
     stopped by what it showed: intervals are confidence sequences at a level corrected for the number of rows, and
-    p-values are missing.
+    p-values are missing. It is so, too, where a rule that looked at the boots ended any cell of the result.
 
     Columns: variant, baseline, ram ("32M" or "pooled"), sizes, boots (those in common), failures and
     baseline_failures (cells, so up to sizes * boots), p, baseline_p, difference (p - baseline_p), low, high, better
@@ -84,7 +84,7 @@ def compare(
             both = [size for size in sizes if {(name, size), (baseline, size)} <= cells.keys()]
             pairs = {size: (cells[name, size], cells[baseline, size]) for size in both}
             rows += _rows_of_variant(pairs, {"variant": name, "baseline": baseline}, level)
-    judge(rows, delta, level, peeking)
+    judge(rows, delta, level, peeking or bool(result.ended()))
     return _frame(rows)
 
 
@@ -161,7 +161,7 @@ def judge(rows: list[dict[str, Any]], delta: float, level: float, peeking: bool 
     for row, value in zip(rows, adjusted, strict=True):
         net = row.pop("_net", None)
         if peeking:
-            low, high = _sequence(net, 1.0 - (1.0 - level) / len(rows))
+            low, high = _sequence(net, corrected(level, len(rows)))
             value = 0.0 if low > 0.0 or high < 0.0 else 1.0
             row.update(low=low, high=high, p_value=None)
         row["adjusted"] = None if peeking else value

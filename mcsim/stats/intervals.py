@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple
 from mcsim.errors import UserError
 
 Method = Literal["exact", "wilson"]
+LEVELS = (0.5, 0.999999)  # that may be asked for
 
 
 class Interval(NamedTuple):
@@ -55,13 +56,20 @@ def _wilson(failures: int, boots: int, level: float) -> tuple[float, float]:
 
 
 def check_level(level: float) -> None:
-    """UserError unless `level` is one."""
-    if not 0.0 < level < 1.0:
-        raise UserError(f"{level} is not a level", valid="a number between 0 and 1, as 0.95")
+    """UserError unless `level` is one that can be asked for: corrected for many rows, 1 - level still has digits."""
+    low, high = LEVELS
+    if not low <= level <= high:
+        raise UserError(f"{level} is not a level", valid=f"a number from {low} to {high}, as 0.95")
+
+
+def corrected(level: float, rows: int) -> float:
+    """The level of each of so many rows, so that all of them hold together at `level` (Bonferroni)."""
+    return 1.0 - (1.0 - level) / rows
 
 
 def check_counts(failures: float, boots: float, level: float) -> None:
-    """The same, and ValueError for more failures than boots."""
-    check_level(level)
+    """ValueError for more failures than boots; UserError unless `level`, perhaps a corrected one, is inside (0, 1)."""
+    if not 0.0 < level < 1.0:
+        check_level(level)
     if not 0 <= failures <= boots:
         raise ValueError(f"{failures} failures of {boots} boots")

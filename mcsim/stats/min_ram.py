@@ -12,7 +12,6 @@ undecided  neither, after as many boots as were allowed
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,21 +19,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scipy.optimize import brentq
 
-from mcsim.errors import UserError, did_you_mean
-from mcsim.stats.intervals import check_level
+from mcsim.errors import UserError
+from mcsim.stats.intervals import check_level, corrected
 from mcsim.stats.sequences import log_martingale, sequence
+from mcsim.stats.study import everywhere, first_boots, named
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mcsim.model.experiment import Experiment
-    from mcsim.model.variants import Variant
     from mcsim.run.progress import Progress
 
 SAFE, UNSAFE, UNDECIDED = "safe", "unsafe", "undecided"
 LEVEL = 0.95
 FIRST_LOOK = 128  # boots
 GROWTH = 1.25  # of the boots from look to look, once a size without a failure would be decided
+SMALLEST_LIMIT = 1e-7  # no size is safe after fewer than some ten boots for each 1 / limit, and a cell has 10^9 at most
 PATIENCE = 4  # times the boots of a size without a failure: 9 of 10 sizes with P = limit / 4 or 2 limit are decided
 
 Count = Callable[[Sequence[int], int], Mapping[int, int]]
@@ -88,7 +88,7 @@ def scan(
 
     `count(sizes, boots)` gives the failures among the first `boots` boots of each of these sizes.
     """
-    each = 1.0 - (1.0 - level) / len(sizes)
+    each = corrected(level, len(sizes))
     found: dict[int, Size] = {}
 
     def judge(open_sizes: Sequence[int]) -> None:
@@ -145,22 +145,6 @@ def answer(words: Mapping[int, str]) -> Answer:
     )
 
 
-def named(experiment: Experiment, name: str) -> Variant:
-    """The variant of that name; UserError if the experiment has none."""
-    known = {each.name: each for each in experiment.variants}
-    if name not in known:
-        what = f"{name!r} is not a variant of this experiment{did_you_mean(name, known)}"
-        raise UserError(what, key="--variant", valid=", ".join(known))
-    return known[name]
-
-
-def everywhere(experiment: Experiment, name: str) -> Experiment:
-    """The experiment under another name at all RAM sizes of its machine, so that one folder serves any scan."""
-    from mcsim.model.machine import MAX_RAM, MEGABYTE, MIN_RAM
-
-    return dataclasses.replace(experiment, name=name, ram=tuple(range(MIN_RAM, MAX_RAM + 1, MEGABYTE)))
-
-
 def min_ram(
     experiment: Experiment,
     variant: str,
@@ -193,8 +177,9 @@ def min_ram(
 
     named(experiment, variant)
     check_level(level)
-    if not 0.0 < limit < 1.0:
-        raise UserError(f"{limit} is out of range", key="--p", valid="a number between 0 and 1, as 0.001")
+    if not SMALLEST_LIMIT <= limit < 1.0:
+        valid = f"a number from {SMALLEST_LIMIT:g}, below 1, as 0.001"
+        raise UserError(f"{limit} is out of range", key="--p", valid=valid)
     try:
         for size in sizes:
             check_ram(experiment.machine, size)
@@ -203,7 +188,7 @@ def min_ram(
     sizes = sorted(set(sizes))
     most = boots
     if most is None:
-        most = min(MAX_BOOTS, PATIENCE * boots_without_failure(limit, 1.0 - (1.0 - level) / len(sizes)))
+        most = min(MAX_BOOTS, PATIENCE * boots_without_failure(limit, corrected(level, len(sizes))))
     if not 1 <= most <= MAX_BOOTS:
         raise UserError(f"{most} is out of range", key="--boots", valid=BOOTS_SYNTAX)
     scanned = everywhere(experiment, f"{experiment.name}-min-ram")
@@ -223,8 +208,9 @@ def min_ram(
             ram=names,
             progress=show,
         )
-        outcomes = {size: result.outcomes(variant, size) for size in open_sizes}
-        return {size: int((rows["failed"].to_numpy()[:number] != 0).sum()) for size, rows in outcomes.items()}
+        tasks = {task.ram: task for task in result.tasks if task.variant == variant}
+        outcomes = {size: first_boots(result.store, tasks[size], number) for size in open_sizes}
+        return {size: int((rows["failed"].to_numpy() != 0).sum()) for size, rows in outcomes.items()}
 
     rows = [
         {

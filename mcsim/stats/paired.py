@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import binomtest, norm
 
-from mcsim.stats.intervals import Interval, check_level
+from mcsim.stats.intervals import Interval, check_counts
 
 SMALLEST = 1e-9  # of several sizes: rounding of the Fourier transform hides smaller p-values
 
@@ -84,7 +84,7 @@ def _sign_flips(magnitudes: list[int], counts: list[int]) -> NDArray[np.float64]
 
 def interval(net: Net, level: float = 0.95) -> Interval:
     """The score interval for the difference; [-1, 1] without boots."""
-    check_level(level)
+    check_counts(0, 0, level)
     if net.sum() == 0:
         return Interval(-1.0, 1.0)
     quantile = float(norm.isf(0.5 - 0.5 * level))
@@ -127,6 +127,8 @@ def _constrained_variance(
     def pull(k: float) -> float:
         return float((weights * distances / (1.0 + k * distances)).sum())
 
+    if pull(0.0) >= 0.0:  # the centre is the mean, but for rounding: so is the distribution that of the sample
+        return float((weights * distances**2).sum())
     edge = -1.0 / (top - centre)
     inside = edge * (1.0 - 1e-12)
     if pull(inside) > 0.0:

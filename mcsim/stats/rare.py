@@ -21,10 +21,10 @@ Sizes of chains come from it, too: they go with the square root of its estimate 
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -32,8 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsim.errors import UserError
+from mcsim.files import is_file, parse_json, read_lines, write_each
 from mcsim.stats.intervals import check_level, interval
-from mcsim.stats.min_ram import named
+from mcsim.stats.study import named
 
 if TYPE_CHECKING:
     from mcsim.model.experiment import Experiment, Task
@@ -47,7 +48,9 @@ SIZES = (20, 100_000)  # no chain needs more numbers of boots than it has (mcsim
 KEPT = 0.2  # share of boots above a level, in the pilot
 SMALLEST = 1e-10  # how rare the last level may be; what is rarer is not looked for
 SMALLEST_CHAIN = 0.2  # of the mean size
-FORMAT = 3
+FORMAT = 4
+CHECKSUM = "sha256"
+MOST_BOOTS = 1 << 28  # of a chain: numbers that it has (mcsim/run/splitting.py: BOOTS_SHIFT)
 
 
 class Population(Protocol):
@@ -294,7 +297,7 @@ def rare(
     from mcsim.run.compiling import compiling
     from mcsim.run.engine import workers_or_all
     from mcsim.run.progress import Silent
-    from mcsim.run.splitting import MAX_REPETITIONS, largest_order, warm_up
+    from mcsim.run.splitting import MAX_REPETITIONS, largest_order, recordings_of, warm_up
 
     check_level(level)
     _check("--repetitions", repetitions, FEWEST_REPETITIONS, MAX_REPETITIONS)
@@ -303,7 +306,8 @@ def rare(
     digest = kernel.load_workload(experiment.workload).digest
     task = _task(experiment, variant, ram, digest)
     order = largest_order(task, experiment.workload)
-    journal = Journal(Path("results") / f"{experiment.name}-rare" if out is None else out, task, size, order)
+    folder = Path("results") / f"{experiment.name}-rare" if out is None else out
+    journal = Journal(folder, task, size, order, recordings_of(experiment.workload))
     show = progress or Silent()
     missing = [number for number in range(1, repetitions + 1) if number not in journal.repetitions]
     if missing:
@@ -313,6 +317,8 @@ def rare(
             _simulate(journal, task, experiment.workload, missing, crew, show)
     done = [journal.repetitions[number] for number in range(1, repetitions + 1)]
     found = estimate([each.estimate for each in done], level)
+    if not 0.0 <= found.p <= 1.0:  # whatever made it so: it is not to be printed
+        raise RuntimeError(f"P(OOM) is {found.p}")
     boots = sum(each.boots for each in journal.pilots) + sum(each.boots for each in done)
     levels = [each.levels for each in journal.pilots]
     if found.p == 0.0 or not any(levels):
@@ -345,13 +351,14 @@ def _task(experiment: Experiment, variant: str, ram: str, digest: str) -> Task:
 
 
 class Journal:
-    """The file of one estimate: a line that says what it is, one for the pilot, one for each repetition, in order.
+    """The file of one estimate: a line that says what it is, one for the pilots, one for each repetition, in order.
 
-    It is written anew, as a whole, when something is added.
+    It is written anew, as a whole, when something is added. Each line has a checksum, over the first line, too, so that
+    none is taken from another file; and what it says is checked, as far as a chain can only be so.
     """
 
-    def __init__(self, folder: Path, task: Task, size: int, order: int) -> None:
-        """Read what is there."""
+    def __init__(self, folder: Path, task: Task, size: int, order: int, recordings: int) -> None:
+        """Read what is there. UserError if it is damaged."""
         from mcsim.model.experiment import canonical_json, sha256
         from mcsim.model.units import format_size
         from mcsim.run import kernel
@@ -360,27 +367,47 @@ class Journal:
         moves = {"moves": [list(chances) for chances in MOVES], "rounds": ROUNDS}
         settings = {"format": FORMAT, "size": size, "order": order, "kept": KEPT, "smallest": SMALLEST, **moves}
         self.head = {"task": task.definition(), "kernels": kernel.kernel_hash(), **settings}
-        name = sha256(canonical_json(self.head))[:16]
-        self.path = folder / f"{task.variant}-{format_size(task.ram)}-{name}.jsonl"
-        self.size, self.order = size, order
+        self._digest = sha256(canonical_json(self.head))
+        self.path = folder / f"{task.variant}-{format_size(task.ram)}-{self._digest[:16]}.jsonl"
+        self.size, self.order, self.recordings = size, order, recordings
         self.pilots: list[Pilot] = []
         self.repetitions: dict[int, Repetition] = {}
-        if self.path.exists():
+        if is_file(self.path):
             self._read()
 
     def _read(self) -> None:
         from mcsim.run.store import START_AFRESH
 
         try:
-            head, pilot_line, *lines = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
-            if head != json.loads(json.dumps(self.head)):
-                raise ValueError("its first line is of something else")
-            self.pilots = [Pilot(*each) for each in pilot_line["pilots"]]
-            for line in lines:
-                chains = [Chain(*chain) for chain in line["chains"]]
-                self.repetitions[line["number"]] = Repetition(line["number"], chains)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"cannot be read: {error}", file=self.path, valid=START_AFRESH) from None
+            for number, line in read_lines(self.path):
+                try:
+                    document = parse_json(line, self.path)
+                except UserError as error:
+                    raise error.at(key=f"line {number}") from None
+                if not isinstance(document, dict) or self._signed(document).encode() != line:
+                    raise ValueError(f"the checksum of line {number} is wrong")
+                if number == 1:
+                    _require(self._signed(self.head).encode() == line, "the first line is of something else")
+                elif number == 2:
+                    self.pilots = _pilots(document["pilots"], self.recordings)
+                else:
+                    repetition = _repetition(document, self.pilots, self.size)
+                    _require(
+                        repetition.number not in self.repetitions, f"repetition {repetition.number} is there twice"
+                    )
+                    self.repetitions[repetition.number] = repetition
+            _require(bool(self.pilots), "it ends before the pilots")
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise UserError(f"is damaged: {error}", file=self.path, valid=START_AFRESH) from None
+        except UserError as error:
+            raise UserError(error.what, file=self.path, key=error.key, valid=START_AFRESH) from None
+
+    def _signed(self, line: Mapping[str, Any]) -> str:
+        """A line of the file, its end included, from what it says; a checksum among it is replaced."""
+        from mcsim.model.experiment import canonical_json, sha256
+
+        words = {key: value for key, value in line.items() if key != CHECKSUM}
+        return canonical_json({**words, CHECKSUM: sha256(self._digest + canonical_json(words))}) + "\n"
 
     def add_pilots(self, pilots: list[Pilot]) -> None:
         """Keep what the pilots found."""
@@ -393,24 +420,73 @@ class Journal:
         self._write()
 
     def _write(self) -> None:
-        from mcsim.model.experiment import canonical_json
-        from mcsim.run.store import write_atomically
-
         lines: list[Mapping[str, Any]] = [self.head, {"pilots": self.pilots}]
         lines += [self.repetitions[number]._asdict() for number in sorted(self.repetitions)]
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path, "".join(canonical_json(line) + "\n" for line in lines).encode())
-        except OSError as error:
-            what = f"cannot be written: {error.strerror}"
-            raise UserError(what, file=self.path.parent, valid="a writable folder") from None
+        write_each({self.path: "".join(map(self._signed, lines)).encode()})
+
+
+def _require(true: bool, otherwise: str) -> None:
+    if not true:
+        raise ValueError(otherwise)
+
+
+def _whole(value: Any, low: int, high: int) -> int:
+    _require(type(value) is int and low <= value <= high, f"{value!r} is not a whole number from {low} to {high}")
+    return int(value)
+
+
+def _share(value: Any) -> float:
+    """A number from 0 to 1."""
+    _require(type(value) in (int, float) and 0.0 <= value <= 1.0, f"{value!r} is not a number from 0 to 1")
+    return float(value)
+
+
+def _pilots(values: Any, recordings: int) -> list[Pilot]:
+    """Those of a journal; ValueError or TypeError if they cannot be."""
+    pilots = [Pilot(*each) for each in values]
+    _require(len(pilots) == recordings, f"{len(pilots)} pilots of {recordings} recordings")
+    for each in pilots:
+        levels = [-1.0, *each.levels, math.inf]
+        _require(all(type(level) in (int, float) for level in each.levels), "a level is no number")
+        _require(all(low < high for low, high in pairwise(levels)), "levels do not ascend")
+        _share(each.estimate)
+        _whole(each.boots, 1, MOST_BOOTS)
+    return pilots
+
+
+def _repetition(document: dict[str, Any], pilots: Sequence[Pilot], size: int) -> Repetition:
+    """That of a line of a journal; ValueError, KeyError or TypeError if no chains over these levels give it."""
+    from mcsim.run.splitting import MAX_REPETITIONS, MOVES_A_LEVEL
+
+    chains = [Chain(*chain) for chain in document["chains"]]
+    _require(len(chains) == len(pilots), f"{len(chains)} chains of {len(pilots)} recordings")
+    for chain, expected, each in zip(chains, sizes_of(pilots, size), pilots, strict=True):
+        _require(chain.size == expected, f"a chain of {chain.size!r} boots, not {expected}")
+        _whole(chain.failed, 0, expected)
+        counts = [_whole(count, 0, expected) for count in chain.above]
+        # It goes on over all levels and failure, or ends where no boot is above a level.
+        stages = counts.index(0) + 1 if 0 in counts else len(each.levels) + 1
+        _require(len(counts) == stages <= len(each.levels) + 1, f"{len(counts)} stages")
+        _require(len(chain.moved) == stages - 1, f"{len(chain.moved)} moves of {stages} stages")
+        for share in chain.moved:
+            _share(share)
+        boots = expected * (1 + MOVES_A_LEVEL * len(chain.moved))
+        _require(_whole(chain.boots, 1, MOST_BOOTS) == boots, f"{chain.boots} boots of a chain, not {boots}")
+    return Repetition(_whole(document["number"], 1, MAX_REPETITIONS), chains)
+
+
+def sizes_of(pilots: Sequence[Pilot], size: int) -> list[int]:
+    """How large the chain of each recording is after these pilots."""
+    if not any(each.levels for each in pilots):
+        return [size] * len(pilots)  # plain boots: equally many of each recording
+    return chain_sizes([each.estimate for each in pilots], size)
 
 
 def _simulate(journal: Journal, task: Task, source: str, missing: list[int], crew: int, progress: Progress) -> None:
     """The pilots, if they are not there yet, then the missing repetitions, each kept when it is done."""
     from joblib import Parallel, delayed
 
-    from mcsim.run.splitting import MOVES_A_LEVEL, Population, recordings_of
+    from mcsim.run.splitting import MOVES_A_LEVEL, Population
 
     lock = threading.Lock()
 
@@ -421,14 +497,12 @@ def _simulate(journal: Journal, task: Task, source: str, missing: list[int], cre
         return found
 
     if not journal.pilots:
-        recordings = range(recordings_of(source))
+        recordings = range(journal.recordings)
         journal.add_pilots(
             Parallel(n_jobs=crew, backend="threading", batch_size=1)(map(delayed(find_levels), recordings))
         )
     chosen = journal.pilots
-    sizes = chain_sizes([each.estimate for each in chosen], journal.size)
-    if not any(each.levels for each in chosen):
-        sizes = [journal.size] * len(chosen)  # plain boots: equally many of each recording
+    sizes = sizes_of(chosen, journal.size)
     most = sum(size * (1 + MOVES_A_LEVEL * len(each.levels)) for size, each in zip(sizes, chosen, strict=True))
     progress.start(most * len(missing))
 

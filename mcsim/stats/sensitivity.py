@@ -33,8 +33,8 @@ from numpy.typing import NDArray
 from mcsim.errors import UserError, did_you_mean
 from mcsim.stats import paired
 from mcsim.stats.intervals import check_level
-from mcsim.stats.min_ram import named
 from mcsim.stats.multiple import holm
+from mcsim.stats.study import everywhere, first_boots, named
 
 if TYPE_CHECKING:
     import polars as pl
@@ -248,13 +248,13 @@ def sensitivity(
     from mcsim.model.machine import check_ram
     from mcsim.model.units import parse_size
     from mcsim.run.progress import Silent
-    from mcsim.stats.min_ram import everywhere
 
     check_level(level)
     if not 1 <= boots <= MAX_BOOTS:
         raise UserError(f"{boots} is out of range", key="--boots", valid=BOOTS_SYNTAX)
     try:
-        check_ram(experiment.machine, parse_size(ram))
+        size = parse_size(ram)
+        check_ram(experiment.machine, size)
     except UserError as error:
         raise error.at(key="--ram") from None
     chosen = [parse_factor(each) for each in factors] or default_factors(experiment.timing)
@@ -271,10 +271,9 @@ def sensitivity(
         name = _name(chosen, signs[number])
         show = make_progress()
         show.say(f"cell {number + 1} of {len(cells)}: {name.replace(',', ', ')}")
-        done = mcsim.run(
-            each, boots=boots, out=folder / variant / name, workers=workers, ram=[ram], progress=show
-        ).outcomes(variant, ram)
-        outcomes = done.head(boots)  # in the order of boots, none missing
+        done = mcsim.run(each, boots=boots, out=folder / variant / name, workers=workers, ram=[ram], progress=show)
+        (task,) = (task for task in done.tasks if task.ram == size)
+        outcomes = first_boots(done.store, task, boots)
         failed[number] = outcomes["failed"].to_numpy() != 0
         # The same in every cell: a boot draws its recording and phase whatever timing and policies are.
         recording, pre_init = outcomes["recording"].to_numpy(), outcomes["pre_init"].to_numpy()

@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 
 from mcsim.errors import UserError
+from mcsim.stats.intervals import check_level
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,10 @@ class Stopping:
         for name, most in (("half_width", 0.5), ("relative_half_width", math.inf), ("delta", 1.0)):
             _check_positive(name, getattr(self, name), most)
         _check_positive("wall_seconds", self.wall_seconds, math.inf)
-        if not 0.0 < self.level < 1.0:
-            raise UserError(f"{self.level} is not a level", key="level", valid="a number between 0 and 1, as 0.95")
+        try:
+            check_level(self.level)
+        except UserError as error:
+            raise error.at(key="level") from None
         if self.delta is not None and self.decided is None:
             raise UserError("has nothing to be compared with", key="delta", valid="together with `decided`")
 

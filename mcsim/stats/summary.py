@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
-from mcsim.stats.intervals import interval
+from mcsim.stats.intervals import check_level, interval
 from mcsim.stats.sequences import sequence
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def summarize(cells: Iterable[tuple[Task, pl.DataFrame]], level: float = 0.95) -
     """
     import polars as pl
 
+    check_level(level)
     rows = []
     for task, outcomes in cells:
         boots = outcomes.height

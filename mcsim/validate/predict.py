@@ -42,6 +42,7 @@ from mcsim.errors import UserError
 from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, HostLoad, parse, workload_timing
 from mcsim.run import engine, kernel
 from mcsim.run.store import Store
+from mcsim.stats.study import first_boots
 from mcsim.validate.counts import Place
 from mcsim.validate.recorded_kernels import DEFINITIONS
 
@@ -242,7 +243,7 @@ def _predict_group(
     prior = simulation.host_load(environment)
     found = {}
     for task in tasks:
-        used = store.read(task).head(simulation.boots)  # in the order of boots, none missing
+        used = first_boots(store, task, simulation.boots)
         recording, pre_init, failed, factor = (
             used[name].to_numpy() for name in ("recording", "pre_init", "failed", "boot_factor")
         )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcsim.errors import UserError
+from mcsim.files import csv_of, write_each
 from mcsim.model.experiment import MODEL_VERSION
-from mcsim.report.plot import COLOURS, save
+from mcsim.report.plot import COLOURS, pictures
 from mcsim.report.text import WIDTH, percent
 from mcsim.stats.intervals import interval
 from mcsim.validate.counterfactual import (
@@ -241,22 +240,12 @@ def _points(axes: Axes, rows: Sequence[Row], label: str, style: dict[str, Any]) 
 
 def write(validation: Validation, folder: Path) -> list[Path]:
     """Write validate.txt, validate.csv and calibration.{png,svg} into `folder`; return their paths."""
-    text, numbers = folder / "validate.txt", folder / "validate.csv"
-    with writing(folder):
-        text.write_text(page(validation), encoding="utf-8")
-        frame(validation.rows).write_csv(numbers)
-        pictures = save(draw(validation.rows), folder / "calibration")
-    return [text, numbers, *pictures]
-
-
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Make a folder if it is not there; what cannot be written into it is a UserError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
+    contents = {
+        folder / "validate.txt": page(validation).encode(),
+        folder / "validate.csv": csv_of(frame(validation.rows)).encode(),
+        **pictures(draw(validation.rows), folder / "calibration"),
+    }
+    return write_each(contents)
 
 
 # -- predictions without counts ---------------------------------------------------------------------------------
