@@ -394,7 +394,7 @@ class Journal:
 
     def _write(self) -> None:
         from mcsim.model.experiment import canonical_json
-        from mcsim.run.store import write_atomically
+        from mcsim.files import write_atomically
 
         lines: list[Mapping[str, Any]] = [self.head, {"pilots": self.pilots}]
         lines += [self.repetitions[number]._asdict() for number in sorted(self.repetitions)]
