@@ -47,6 +47,8 @@ def report(result: Path, level: float, baseline: str | None, form: str) -> None:
         raise UserError(f"does not go with --format {form}", key="--baseline", valid="--format text or html")
     if form == "csv":
         click.echo(loaded.summary(level).write_csv(), nl=False)
+        for sentence in loaded.missing():
+            click.echo(sentence, err=True)
     elif form == "markdown":
         click.echo(write.markdown(loaded, level), nl=False)
     elif form == "html":

@@ -393,8 +393,8 @@ class Journal:
         self._write()
 
     def _write(self) -> None:
-        from mcsim.model.experiment import canonical_json
         from mcsim.files import write_atomically
+        from mcsim.model.experiment import canonical_json
 
         lines: list[Mapping[str, Any]] = [self.head, {"pilots": self.pilots}]
         lines += [self.repetitions[number]._asdict() for number in sorted(self.repetitions)]
