@@ -137,10 +137,9 @@ class Store:
         """A folder without manifest may hold nothing but what a run leaves that was killed while it made it."""
         refusal = UserError("exists and is not a result folder", file=self.path, valid="a new or an empty folder")
         try:
+            self.path.lstat()
             if not self.path.is_dir():
-                if os.path.lexists(self.path):
-                    raise refusal
-                return
+                raise refusal
             for path in self.path.iterdir():
                 ours = frozen.get(path.name)
                 if ours is not None and path.is_file():
@@ -151,6 +150,8 @@ class Store:
                     known = _WRITER.fullmatch(path.name) is not None
                 if not known and not _is_there(self.path / "manifest.json"):  # which another run may just have made
                     raise refusal
+        except FileNotFoundError:
+            return
         except (OSError, ValueError) as error:
             raise _unreadable(error, self.path) from None
 
@@ -235,21 +236,20 @@ class Store:
                 raise UserError(what, file=path, key=key, valid=START_AFRESH)
             known = {self.folder(task).name for task in tasks}
             for folder in _entries(self.path / "chunks"):
-                if folder.is_dir() and folder.name not in known:
+                if folder.name not in known and _entries(folder):
                     raise UserError("belongs to no cell of the experiment", file=folder, valid="without this folder")
             self._frozen = experiment, tasks
         return self._frozen
 
     def texts(self) -> dict[str, str]:
         """The files of the frozen experiment, by name."""
-        names = ("experiment.json", "experiment.toml")
-        try:
-            return {name: files.read_bytes(self.path / name).decode() for name in names}
-        except UserError as error:
-            what = f"cannot be read: {error.what}"
-            raise UserError(what, file=error.file, valid="the same `mcsim run` again completes the folder") from None
-        except UnicodeDecodeError:
-            raise UserError("cannot be read: is not UTF-8 text", file=self.path, valid=START_AFRESH) from None
+        found = {}
+        for name in ("experiment.json", "experiment.toml"):
+            if not _is_there(self.path / name):
+                valid = "the same `mcsim run` again completes the folder"
+                raise UserError("is missing", file=self.path / name, valid=valid)
+            found[name] = files.read_text(self.path / name, valid=START_AFRESH)
+        return found
 
     def workload_source(self) -> str:
         """What `mcsim.workload.load` took when the experiment was read: a name, or where the file was."""
