@@ -47,7 +47,10 @@ def merge(sources: Sequence[Path], out: Path) -> Store:
 
 def _refuse_what_is_there(out: Path) -> None:
     try:
-        there = out.is_symlink() or (out.exists() and (not out.is_dir() or any(out.iterdir())))
+        out.lstat()
+        there = out.is_symlink() or not out.is_dir() or any(out.iterdir())
+    except FileNotFoundError:
+        return
     except (OSError, ValueError) as error:
         what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise UserError(what, file=out, key="--out", valid="a new or an empty folder") from None
