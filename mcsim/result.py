@@ -18,7 +18,7 @@ class Result:
     """What a run left behind; everything is read from the folder, so tables can be made again at any time."""
 
     def __init__(self, path: str | Path) -> None:
-        """The result folder at `path`; UserError if it is none."""
+        """The result folder at `path`; UserError if it is none, or if it is damaged."""
         self.store = Store.open(path)
         self.path = self.store.path
         self.manifest: dict[str, Any] = self.store.manifest()
@@ -62,6 +62,12 @@ class Result:
             return []
         counts = ", ".join(f"{rule} {len(tasks)}" for rule, tasks in sorted(cells.items()))
         return [f"Which rule ended how many cells: {counts}."]
+
+    def missing(self) -> list[str]:
+        """Sentences about boots that are gone or not here; none where every boot that there should be is there."""
+        from mcsim.run.coverage import Coverage
+
+        return Coverage(self.store).sentences()
 
     def rule(self, task: Task) -> str | None:
         """Which rule ended a task, `RULE: words`; None if its run did not end."""

@@ -205,8 +205,9 @@ class TestPage:
             {("maple-naive", 31): 0.1, ("maple-naive", 32): 0.9, ("tail-free", 31): 0.1, ("tail-free", 32): 0.5},
             name="odd",
         )
-        stored = Path("odd/experiment.json")
-        document = json.loads(stored.read_text().replace("tail-free", json.dumps(evil)[1:-1]))
+        for stored in (Path("odd/manifest.json"), Path("odd/experiment.json")):
+            document = json.loads(stored.read_text().replace("tail-free", json.dumps(evil)[1:-1]))
+            stored.write_text(json.dumps(document))
         document["experiment"]["title"] = f"title {evil}"
         document["experiment"]["descriptions"] = dict.fromkeys(document["experiment"]["descriptions"], f"words {evil}")
         stored.write_text(json.dumps(document))

@@ -117,7 +117,7 @@ class TestText:
 class TestFiles:
     def test_all_are_written_beside_the_chunks(self, result: Result) -> None:
         reports = {"table.txt", "table.csv", "report.md", "report.html", "p_oom.png", "p_oom.svg"}
-        stored = {"chunks", "experiment.json", "experiment.toml", "manifest.json"}
+        stored = {"chunks", "experiment.json", "experiment.toml", "manifest.json", "records"}
         assert {path.name for path in result.path.iterdir()} == reports | stored
 
     def test_the_csv_is_the_summary(self, result: Result) -> None:

@@ -129,11 +129,12 @@ class TestRules:
         assert again.manifest["ended"] == before.manifest["ended"]
         assert again.manifest["runs"][-1]["boots_done"] == 0
 
-    def test_without_rules_a_cell_gets_all_its_boots_and_older_rules_are_forgotten(self) -> None:
+    def test_without_rules_a_cell_gets_all_its_boots_and_a_rule_that_looked_is_not_forgotten(self) -> None:
         mcsim.run(small("max_failures = 50"), out="here")
         result = mcsim.run(experiment.parse(SMALL, "small.toml"), out="here")
         assert set(boots(result).values()) == {3000}
-        assert result.ended() == []
+        assert {(result.rule(task) or "").partition(":")[0] for task in result.tasks} == {"max_failures"}
+        assert "max_failures 9" in result.ended()[0]
 
     def test_shards_end_the_same_cells_at_the_same_boots(self) -> None:
         rules = 'half_width = 0.04\ndecided = "maple-naive"'

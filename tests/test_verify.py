@@ -43,8 +43,11 @@ def change_one_boot(result: Result) -> None:
 
 def test_equal_boots_give_exit_code_0_and_the_hash(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["verify", "here", "--sample", "50"]) == 0
-    line = capsys.readouterr().out
-    assert line == f"50 of 50 boots equal, out of 400; SHA-256 {mcsim.load('here').store.content_hash()}\n"
+    line, how_sure = capsys.readouterr().out.splitlines()
+    assert line == f"50 of 50 boots equal, out of 400; SHA-256 {mcsim.load('here').store.content_hash()}"
+    # 1 - C(396, 50) / C(400, 50) and 50 / 400
+    assert "An edit of 4 of these boots (1 %) would have been found with probability 0.42" in how_sure
+    assert "of a single one with 0.12;" in how_sure
 
 
 def test_one_changed_boot_is_found_and_gives_exit_code_1(result: Result, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,8 @@ import click
 
 @click.command(
     epilog="The union is the same, byte for byte, in whatever order the results are named and however often. Folders "
-    "of another experiment, workload or kernels are refused, and so are two outcomes of one boot."
+    "of another experiment, workload or kernels are refused, and so are two outcomes of one boot. That a part is "
+    "missing is said here and in every report; the exit code stays 0."
 )
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULT...")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")
@@ -26,3 +27,5 @@ def merge(results: tuple[Path, ...], out: Path) -> None:
     union = mcsim.merge(results, out)
     boots = sum(union.outcomes_of(task).height for task in {task.id: task for task in union.tasks}.values())
     click.echo(f"{out}: {boots:,} boots of {len(results)} results, SHA-256 {union.store.content_hash()}")
+    for sentence in union.missing():
+        click.echo(sentence, err=True)

@@ -57,6 +57,8 @@ def report(result: Path, level: float, baseline: str | None, workload: str | Non
         workload_of(loaded, workload)  # another one is told at once
     if form == "csv":
         click.echo(csv_of(loaded.summary(level)), nl=False)
+        for sentence in loaded.missing():
+            click.echo(sentence, err=True)
     elif form == "markdown":
         click.echo(write.markdown(loaded, level), nl=False)
     elif form == "html":

@@ -238,7 +238,7 @@ def heat_map_section(view: View) -> Section:
             cells,
         ),
     ]
-    ended = text.ended_early(view.result)
+    ended = [*text.ended_early(view.result), *view.result.missing()]
     return Section("cells", "Variant by RAM", [*parts, Lines(ended)] if ended else parts)
 
 

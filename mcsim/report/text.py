@@ -192,7 +192,7 @@ def page(result: Result, level: float = 0.95) -> str:
         cell_table(by_variant(summary, result)),
         ["P(OOM) in per cent", "", *matrix(summary)],
         [*same_boots(result), f"Failures: {classes(summary)}."],
-        ["", *wrapped([*method(summary, level), *ended_early(result)])],
+        ["", *wrapped([*method(summary, level), *ended_early(result), *result.missing()])],
     ]
     if mail.belongs_beside(result.experiment):
         parts.append(["The mail's figures: " + mail.SOURCE, mail.USERLAND, "", *mail_table(summary, level)])

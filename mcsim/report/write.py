@@ -96,6 +96,7 @@ def markdown(result: Result, level: float = 0.95) -> str:
         *(f"- {line}" for line in text.same_boots(result)),
         f"- Failures: {text.classes(summary)}.",
         *(f"- {line}" for line in text.method(summary, level)),
+        *(f"- {_plain(line)}" for line in result.missing()),
         "",
         *(_mail(level) if mail.belongs_beside(experiment) else []),
         "## Variants",

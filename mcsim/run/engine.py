@@ -10,10 +10,11 @@ import datetime
 import math
 import os
 import platform
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from mcsim.run import kernel
 from mcsim.run.compiling import compiling
 from mcsim.run.crew import Backend, Chunk, Crew, Done
 from mcsim.run.progress import Progress, Tally
+from mcsim.run.ranges import union
 from mcsim.run.shard import Shard
 from mcsim.run.store import Identity, Store
 from mcsim.run.watch import Watch
@@ -32,6 +34,7 @@ CHUNK_SECONDS = 1.0  # what is lost at most per worker when a run is killed
 FIRST_CHUNK = 16
 MAX_CHUNK = 1 << 16
 MAX_WORKERS = 1000  # more than a machine has processors
+SECONDS_TO_RECORD = 10.0  # after so long at most, the record of a run says what it has stored
 
 
 @dataclass
@@ -141,13 +144,17 @@ def run(
         store.create_or_check(experiment, identity, tasks)
         if not rules and not _gaps(store, watch.active, boots, dealt):
             return selected
-        facts = {"boots": boots, "workers": workers, "backend": backend, "cells": len(selected)}
+        asked = list(dict.fromkeys(task.id for task in selected))
+        facts = {"boots": boots, "workers": workers, "backend": backend, "cells": len(selected), "tasks": asked}
         record = _begin(store, **facts, shard=str(shard), stop=rules)
         try:
             with progress:
                 _simulate(crew, store, watch, dealt, started, progress, record)
-        finally:
-            _end(store, record, watch)
+        except BaseException:
+            with suppress(UserError):  # that the disk is full, say, must not hide what ended the run
+                _end(store, record, watch)
+            raise
+        _end(store, record, watch)
     return selected
 
 
@@ -163,6 +170,7 @@ def _simulate(
     """From look to look, until no task is active: simulate and store what is missing, then let the rules look."""
     size = ChunkSize()
     tallies = Tallies(store)
+    noted = time.monotonic()
     for number in watch.looks():
         gaps = _gaps(store, watch.active, number, shard)
         if gaps and record["boots_done"] == 0:
@@ -177,12 +185,18 @@ def _simulate(
                 store.write(done.chunk.task, done.outcomes)
                 watch.add(done.chunk.task, done.outcomes)
                 size.learn(done.chunk.count, done.seconds)
-                record["boots_done"] += done.chunk.count
+                _note(record, done.chunk)
+                if time.monotonic() - noted > SECONDS_TO_RECORD:
+                    noted = time.monotonic()
+                    store.write_record("run", record)
                 progress.tally(tallies.add(done))
                 progress.advance(done.chunk.count, done.chunk.task.label)
                 if watch.out_of_time(time.monotonic() - started):
                     return
         ended = watch.look(number)
+        if ended:
+            record["ended"] = dict(watch.ended)
+            store.write_record("run", record)  # now: no later run may forget it, should this one be killed
         if record["boots_done"]:
             progress.less(_count(_gaps(store, ended, record["boots"], shard)))
             for tally in tallies.end(ended):
@@ -257,22 +271,24 @@ def cpu_name() -> str:
 
 
 def _begin(store: Store, **facts: Any) -> dict[str, Any]:
-    """Note in the manifest that a run begins; return its record."""
-    record = {"started": _now(), "versions": versions(), "boots_done": 0, "complete": False, **facts}
-    manifest = store.manifest()
-    manifest["runs"].append(dict(record))
-    store.write_manifest(manifest)
+    """Note in the folder that a run begins; return its record (`mcsim.run.documents.RunRecord`)."""
+    stored: dict[str, Any] = {"boots_done": 0, "complete": False, "ended": {}, "stored": {}, "tasks": []}
+    record = {"id": secrets.token_hex(8), "started": _now(), "versions": versions(), **stored, **facts}
+    store.write_record("run", record)
     return record
 
 
+def _note(record: dict[str, Any], chunk: Chunk) -> None:
+    """A chunk is stored: into the record of its run."""
+    record["boots_done"] += chunk.count
+    before = record["stored"].get(chunk.task.id, [])
+    record["stored"][chunk.task.id] = union([*before, (chunk.first, chunk.first + chunk.count - 1)])
+
+
 def _end(store: Store, record: dict[str, Any], watch: Watch) -> None:
-    """Note in the manifest how a run ended, and which rule ended which task."""
-    manifest = store.manifest()
-    same = [number for number, each in enumerate(manifest["runs"]) if each["started"] == record["started"]]
-    manifest["runs"][same[-1] :] = [{**record, "finished": _now()}, *manifest["runs"][same[-1] + 1 :]]
-    unfinished = {task.id for task in watch.active}
-    there = {task: words for task, words in manifest.get("ended", {}).items() if task not in unfinished}
-    store.write_manifest({**manifest, "ended": there | watch.ended})
+    """Note in the folder how a run ended, and which rule ended which task."""
+    unfinished = [task.id for task in watch.active]
+    store.write_record("run", {**record, "finished": _now(), "ended": dict(watch.ended), "unfinished": unfinished})
 
 
 def _now() -> str:

@@ -6,23 +6,21 @@ of the sources, however often one is named, and however they were cut into chunk
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from mcsim import files
 from mcsim.errors import UserError
-from mcsim.model.experiment import Task
-from mcsim.run.store import Store, differences, shorten
+from mcsim.model.experiment import Task, canonical_json
+from mcsim.run.store import Store, dead_temporaries, differences, shorten
 
 if TYPE_CHECKING:
     import polars as pl
 
 CHUNK = 1 << 16  # boots of a chunk in the union
-IDENTITY = ("format", "experiment", "kernels", "workload")
 
 
 def merge(sources: Sequence[Path], out: Path) -> Store:
@@ -32,26 +30,38 @@ def merge(sources: Sequence[Path], out: Path) -> Store:
     stores = [Store.open(path) for path in sources]
     for store in stores[1:]:
         _refuse_foreign(stores[0], store)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError("exists", file=out, key="--out", valid="a new or an empty folder")
-    whole = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    _refuse_what_is_there(out)
+    whole = files.temporary_name(out)
     try:
-        _write(stores, Store(whole))
-        whole.replace(out)
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=out, valid="a writable folder") from None
+        with files.written(out):
+            out.parent.mkdir(parents=True, exist_ok=True)
+            for temporary in dead_temporaries(out.parent):
+                if temporary.name.startswith(f".{out.name}."):
+                    shutil.rmtree(temporary, ignore_errors=True)
+            _write(stores, Store(whole))
+            whole.replace(out)
     finally:
         shutil.rmtree(whole, ignore_errors=True)
     return Store(out)
 
 
+def _refuse_what_is_there(out: Path) -> None:
+    try:
+        out.lstat()
+        there = out.is_symlink() or not out.is_dir() or any(out.iterdir())
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        what = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise UserError(what, file=out, key="--out", valid="a new or an empty folder") from None
+    if there:
+        raise UserError("exists", file=out, key="--out", valid="a new or an empty folder")
+
+
 def _refuse_foreign(one: Store, other: Store) -> None:
-    left, right = ({key: store.manifest().get(key) for key in IDENTITY} for store in (one, other))
     found = [
         f"{key}: {shorten(there)} in {one.path}, {shorten(here)} in {other.path}"
-        for key, there, here in differences(
-            {key: left.get(key) for key in IDENTITY}, {key: right.get(key) for key in IDENTITY}
-        )
+        for key, there, here in differences(one.identity(), other.identity())
     ]
     if found:
         raise UserError(
@@ -65,32 +75,29 @@ def _write(stores: Sequence[Store], union: Store) -> None:
     # Two files that ask the same may differ in title, comments and boots: the one that asks for most boots stands.
     chief = max(stores, key=lambda store: (store.experiment().boots, sorted(store.texts().items())))
     (union.path / "chunks").mkdir(parents=True)
+    union.write_identity(chief.identity())
     for name, text in chief.texts().items():
-        (union.path / name).write_text(text, encoding="utf-8")
-    manifests = [store.manifest() for store in stores]
-    runs = {json.dumps(run, sort_keys=True): run for manifest in manifests for run in manifest["runs"]}
-    union.write_manifest(
-        {
-            **{key: manifests[0][key] for key in IDENTITY},
-            "ended": _ended(chief.tasks(), stores),
-            "runs": [runs[key] for key in sorted(runs, key=lambda key: (runs[key]["started"], key))],
-        }
-    )
+        files.write_atomically(union.path / name, text.encode())
+    for record in _records(stores):
+        union.write_record("run", record)
     for task in {task.id: task for task in chief.tasks()}.values():
         for frame in _on_grid(_union(task, stores)):
             union.write_frame(task, frame)
 
 
-def _ended(tasks: Sequence[Task], stores: Sequence[Store]) -> dict[str, str]:
-    """Which rule ended which task: of several answers that of the folder whose boots go furthest."""
-    answers: dict[str, tuple[int, str]] = {}
-    for store in stores:
-        rules = store.manifest().get("ended", {})
-        for task in tasks:
-            if task.id in rules:
-                furthest = max((last for _, last, _ in store.chunks(task)), default=-1)
-                answers[task.id] = max(answers.get(task.id, (-2, "")), (furthest, rules[task.id]))
-    return {task: words for task, (_, words) in answers.items()}
+def _records(stores: Sequence[Store]) -> list[dict[str, Any]]:
+    """The records of all runs, each once: of a folder that was copied during a run, that in which the run got furthest.
+
+    Of a merged folder nothing has been verified yet, so there are no records of that.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for record in (record for store in stores for record in store.run_records()):
+        found[record["id"]] = max(found.get(record["id"], record), record, key=_how_far)
+    return list(found.values())
+
+
+def _how_far(record: dict[str, Any]) -> tuple[bool, int, str]:
+    return record["finished"] is not None, record["boots_done"], canonical_json(record)
 
 
 def _union(task: Task, stores: Sequence[Store]) -> pl.DataFrame:
