@@ -29,6 +29,10 @@ class UserError(Exception):
         return UserError(self.what, file=self.file or file, key=self.key or key, valid=self.valid)
 
 
+class InvariantViolatedError(RuntimeError):
+    """A checked boot came to a state that must not be (kernels/invariants.py): an error of mcsim, not of the input."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word closest to `word`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
