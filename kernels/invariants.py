@@ -354,7 +354,7 @@ def make_boot_check(boot: Boot) -> Check:
 
 def words_of(check: Check) -> str:
     """The violation that was found, in words."""
-    code, place, expected, got = (int(each) for each in check.found)
+    code, place, expected, got = (int(each) for each in check.found[:COUNT])
     was, is_ = str(expected), str(got)
     if code == PAGE_OWNER:
         was, is_ = OWNER_NAMES[expected], OWNER_NAMES[got]
@@ -595,11 +595,11 @@ def cache_violation(slub: Slub, check: Check, cache: int) -> int:
         objects += int(slub.slab[cache, row, INUSE])
         if row != scalar[CPU_SLAB] and slub.slab[cache, row, FREELIST] != NONE:
             with_free += 1
+    if scalar[CPU_SLAB] != NONE and slub.slab[cache, scalar[CPU_SLAB], PFN] == NONE:
+        return violated(check, CPU_SLAB_APART, cache, -1, scalar[CPU_SLAB])
     # All on the partial list have a free object, so with this they are just those that have one.
     if scalar[NR_PARTIAL] != with_free:
         return violated(check, PARTIAL_HAS_FREE, cache, with_free, scalar[NR_PARTIAL])
-    if scalar[CPU_SLAB] != NONE and slub.slab[cache, scalar[CPU_SLAB], PFN] == NONE:
-        return violated(check, CPU_SLAB_APART, cache, -1, scalar[CPU_SLAB])
     if scalar[OBJECTS] != objects or scalar[ALLOCATIONS] - scalar[FREES] != objects:
         return violated(check, OBJECTS_IS_SUM, cache, objects, scalar[OBJECTS])
     if scalar[PAGES] != pages:
@@ -1169,10 +1169,7 @@ def check_boots(
     order: NDArray[np.int64],
     outcomes: Any,
 ) -> int:
-    """simulate_boots() with a check after each request; BOOTED, or how a boot ended that is STUCK or VIOLATED.
-
-    check.at says which boot and where.
-    """
+    """simulate_boots() with a check after each request: BOOTED, or STUCK or VIOLATED; check.at says where."""
     prepared = np.int64(-1)
     ready = BOOTED
     for place in range(order.shape[0]):
@@ -1213,13 +1210,15 @@ def check_zone(zone: Zone) -> None:
     check = make_check(zone.order.shape[0])
     check.base[:] = OUTSIDE
     check.base[zone.scalar[ZONE_START_PFN] : zone.scalar[ZONE_END_PFN]] = NOBODY
-    assert not zone_violation(zone, check), words_of(check)
+    if zone_violation(zone, check):
+        raise AssertionError(words_of(check))
 
 
 def check_slub(slub: Slub) -> None:
     """Raise AssertionError unless slabs, lists and counts of the caches agree."""
     check = make_check(objects=slub.next_object.shape[1])
-    assert not slub_violation(slub, check), words_of(check)
+    if slub_violation(slub, check):
+        raise AssertionError(words_of(check))
 
 
 def check_nommu(nommu: Nommu) -> None:
@@ -1228,11 +1227,13 @@ def check_nommu(nommu: Nommu) -> None:
     check = make_check(max(pages, 0), max(len(nommu.vma), len(nommu.region)), len(nommu.mm))
     check.object[VM_AREA_STRUCT, len(nommu.vma) :] = NO_OBJECT
     check.object[VM_REGION, len(nommu.region) :] = NO_OBJECT
-    assert not nommu_violation(nommu, check, 0), words_of(check)
+    if nommu_violation(nommu, check, 0):
+        raise AssertionError(words_of(check))
 
 
 def check_tree(maple: Maple, tree: int) -> int:
     """Raise AssertionError unless the structure of a maple tree is sound; the number of its nodes."""
     check = make_check(objects=maple.node.shape[0] - 1)
-    assert not tree_violation(maple, check, tree), words_of(check)
+    if tree_violation(maple, check, tree):
+        raise AssertionError(words_of(check))
     return int((check.object[MAPLE_NODE] == CLAIMED).sum())

@@ -160,12 +160,11 @@ def _place(task: Task, program: Program, lanes: Sched, at: NDArray[np.int64]) ->
     if position < 0 and row < 0:
         return f"{start}, before its first request"
     if position < 0:
-        return (
-            f"{start}, after request {row} before /init ({_named(flat, 'PRE_', program.pre_init[row, flat.PRE_KIND])})"
-        )
+        kind = _named(flat, "PRE_", int(program.pre_init[row, flat.PRE_KIND]))
+        return f"{start}, after row {row} of the pre-init phases ({kind})"
     what = int(lanes.stream[position])
     if what >= 0:
-        kind = _named(flat, "OP_", program.op[what, flat.KIND])
+        kind = _named(flat, "OP_", int(program.op[what, flat.KIND]))
     else:
         kind = _named(sched, "STREAM_", max(what, sched.STREAM_STACK_FREE))
     return f"{start}, after request {position} ({kind})"
