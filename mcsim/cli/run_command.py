@@ -47,7 +47,7 @@ def _check_indices(_: click.Context, __: click.Parameter, check: bool) -> bool:
     "--check",
     is_flag=True,
     callback=_check_indices,
-    help="Before that, simulate these boots with every invariant checked after each request, and every array index.",
+    help="First check these boots: every invariant after each request, every array index.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print details.")
 def run(
