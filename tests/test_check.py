@@ -386,8 +386,8 @@ def test_checked_boots_of_all_variants_have_the_outcomes_of_the_others(tmp_path:
     found = result.checked
     assert found is not None
     assert (found.boots, found.cells, found.equal) == (28, 14, 28)
-    assert found.requests > 28 * 1000
-    assert str(found).startswith("checked: 28 boots in 14 cells; 52 invariants after each of ")
+    assert found.checks > 28 * 1000
+    assert str(found).startswith("checked: 28 boots in 14 cells; 52 invariants after every request, ")
     assert str(found).endswith("; 28 stored outcomes are the same")
 
 
@@ -479,7 +479,7 @@ def test_a_part_of_a_run_checks_its_part(workers, monkeypatch: pytest.MonkeyPatc
     for task in tasks:
         boots = np.concatenate([part.outcomes[task.id]["boot"] for part in parts])
         assert sorted(boots.tolist()) == list(range(2100))
-    assert parts[0].requests == 10 * parts[0].boots
+    assert parts[0].checks == 10 * parts[0].boots
 
 
 def test_one_boot_alone_is_not_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,14 +29,14 @@ CHUNK = 8  # boots that a worker checks at a time: about a second
 class Checked:
     """What was checked.
 
-    requests: after so many, of processes, RCU and pre-init phases, every invariant held. bounds: whether every index
-    was checked, too. equal: boots whose outcomes are also stored, and the same. outcomes: by task id, of all boots
-    checked, ascending.
+    checks: so many times every invariant was checked, after each request of processes, RCU and pre-init phases. bounds:
+    whether every index was checked, too. equal: boots whose outcomes are also stored, and the same. outcomes: by task
+    id, of all boots checked, ascending.
     """
 
     boots: int
     cells: int
-    requests: int
+    checks: int
     invariants: int
     bounds: bool
     equal: int = 0
@@ -46,8 +46,8 @@ class Checked:
         """One line."""
         indices = "every index" if self.bounds else "no index (Numba was imported without NUMBA_BOUNDSCHECK=1)"
         return (
-            f"checked: {self.boots:,} boots in {self.cells:,} cells; {self.invariants} invariants after each of "
-            f"{self.requests:,} requests; {indices}; {self.equal:,} stored outcomes are the same"
+            f"checked: {self.boots:,} boots in {self.cells:,} cells; {self.invariants} invariants after every request, "
+            f"{self.checks:,} times; {indices}; {self.equal:,} stored outcomes are the same"
         )
 
 
@@ -72,15 +72,15 @@ def check_boots(
         for start in range(first, last + 1, CHUNK)
     ]
     parts: dict[str, list[NDArray[np.void]]] = {}
-    requests = 0
+    checks = 0
     if chunks:
         with compiling("check", progress):
             simulate(chunks[0][0], source, 0, 0)
     parallel = Parallel(n_jobs=workers, backend="threading", return_as="generator", batch_size=1)
     finished = parallel(delayed(simulate)(task, source, first, count) for task, first, count in chunks)
     try:
-        for (task, first, count), (outcomes, checks) in zip(chunks, finished, strict=True):
-            requests += checks
+        for (task, first, count), (outcomes, times) in zip(chunks, finished, strict=True):
+            checks += times
             parts.setdefault(task.id, []).append(outcomes)
             if first + count == boots:
                 progress.say(f"checked: {task.label}, {sum(map(len, parts[task.id])):,} boots")
@@ -91,7 +91,7 @@ def check_boots(
     return Checked(
         boots=sum(count for _, _, count in chunks),
         cells=len(parts),
-        requests=requests,
+        checks=checks,
         invariants=len(INVARIANTS),
         bounds=bool(config.BOUNDSCHECK) and not config.DISABLE_JIT,
         outcomes={each: np.concatenate(some) for each, some in parts.items()},
@@ -99,7 +99,7 @@ def check_boots(
 
 
 def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[np.void], int]:
-    """What `mcsim.run.kernel.simulate` returns, and after how many requests all invariants were checked.
+    """What `mcsim.run.kernel.simulate` returns, and how many times all invariants were checked.
 
     InvariantViolatedError if one does not hold, or if an index leaves its array (where indices are checked).
     """
