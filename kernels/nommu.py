@@ -15,7 +15,6 @@ NOMMU_MAP_DIRECT is never set); reading a file never fails; the list of regions 
 only, for no one looks for others.
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -795,37 +794,3 @@ def exit_mmap(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, policy: Policy
     if policy.vma_index == VMA_INDEX_MAPLE:
         mt_destroy(maple, slub, zone, mm)
     return int(failed)
-
-
-def check_nommu(nommu: Nommu) -> None:
-    """AssertionError if VMA lists, regions and the list of shareable regions contradict each other. Slow."""
-    page_size = int(nommu.scalar[PAGE_SIZE])
-    users: dict[int, int] = {}
-    seen = set()
-    for mm in range(nommu.mm.shape[0]):
-        vma, before, count = int(nommu.mm[mm, MM_MMAP]), NONE, 0
-        while vma != NONE:
-            start, end, region = (int(x) for x in nommu.vma[vma, :3])
-            assert vma not in seen, "a VMA is in two lists"
-            seen.add(vma)
-            assert nommu.vma[vma, VMA_PREV] == before, "a VMA's link back is wrong"
-            assert start < end, "an empty VMA"
-            assert before == NONE or nommu.vma[before, VMA_END] <= start or nommu.vma[vma, VMA_FLAGS], "VMAs overlap"
-            first, last, top = (int(x) for x in nommu.region[region, :3])
-            assert first <= start and end <= last <= top, "a VMA lies outside its region"
-            assert first % page_size == last % page_size == top % page_size == 0, "a region of broken pages"
-            users[region] = users.get(region, 0) + 1
-            vma, before, count = int(nommu.vma[vma, VMA_NEXT]), vma, count + 1
-        assert nommu.mm[mm, MM_MAP_COUNT] == count, "an mm miscounts its VMAs"
-    for region, count in users.items():
-        assert nommu.region[region, REGION_USAGE] == count, "a region miscounts its users"
-    ranges = sorted((int(nommu.region[r, REGION_START]), int(nommu.region[r, REGION_TOP])) for r in users)
-    assert all(a[1] <= b[0] for a, b in pairwise(ranges)), "regions overlap"
-    region, before = int(nommu.scalar[REGION_LIST]), NONE
-    while region != NONE:
-        assert nommu.region[region, REGION_FLAGS] & VM_MAYSHARE, "a private region on the list"
-        assert nommu.region[region, REGION_USAGE] > 0, "an unused region on the list"
-        assert nommu.region[region, REGION_PREV] == before, "a region's link back is wrong"
-        if before != NONE:
-            assert nommu.region[before, REGION_START] < nommu.region[region, REGION_START], "not by address"
-        region, before = int(nommu.region[region, REGION_NEXT]), region

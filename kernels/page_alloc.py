@@ -10,7 +10,6 @@ isolation, compaction, huge pages, more than one zone, reclaim, the OOM killer. 
 MAX_ORDER - 1.
 """
 
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -1029,55 +1028,3 @@ def list_entries(zone: Zone, head: int) -> list[int]:
         entries.append(entry)
         entry = int(zone.next[entry])
     return entries
-
-
-def check_zone(zone: Zone) -> None:
-    """Raise AssertionError unless lists, counts and page states agree (plain Python, for tests).
-
-    No page lies in two blocks, free blocks are aligned and inside the zone, two free buddies never stay
-    apart, every list can be walked both ways, and nr_free, NR_FREE_PAGES and PCP_COUNT are the sums over
-    the lists.
-    """
-    pages = len(zone.order)
-    start, end = int(zone.scalar[ZONE_START_PFN]), int(zone.scalar[ZONE_END_PFN])
-    used = np.zeros(pages, bool)
-    heads = np.zeros(pages, bool)
-
-    def take(pfn: int, order: int) -> None:
-        assert pfn % (1 << order) == 0, f"block {pfn} of order {order} is not aligned"
-        assert start <= pfn and pfn + (1 << order) <= end, f"block {pfn} of order {order} leaves the zone"
-        assert not used[pfn : pfn + (1 << order)].any(), f"a page of block {pfn} is on two lists"
-        used[pfn : pfn + (1 << order)] = True
-
-    free = 0
-    for order in range(MAX_ORDER):
-        count = 0
-        for migratetype in range(MIGRATE_TYPES):
-            head = pages + order * MIGRATE_TYPES + migratetype
-            check_links(zone, head)
-            for pfn in list_entries(zone, head):
-                assert zone.order[pfn] == order, f"block {pfn} is on a list of order {order}, not {zone.order[pfn]}"
-                take(pfn, order)
-                heads[pfn] = True
-                count += 1
-                if order < MAX_ORDER - 1:
-                    assert zone.order[pfn ^ (1 << order)] != order, f"free buddies of {pfn} are not merged"
-        assert zone.nr_free[order] == count, f"nr_free of order {order} is {zone.nr_free[order]}, not {count}"
-        free += count << order
-    assert zone.scalar[NR_FREE_PAGES] == free, f"NR_FREE_PAGES is {zone.scalar[NR_FREE_PAGES]}, not {free}"
-    assert ((zone.order >= 0) == heads).all(), "a page off the lists has an order"
-    count = 0
-    for pindex in range(NR_PCP_LISTS):
-        head = pages + MAX_ORDER * MIGRATE_TYPES + pindex
-        check_links(zone, head)
-        for pfn in list_entries(zone, head):
-            take(pfn, pindex // MIGRATE_PCPTYPES)
-            count += 1 << (pindex // MIGRATE_PCPTYPES)
-    assert zone.scalar[PCP_COUNT] == count, f"PCP_COUNT is {zone.scalar[PCP_COUNT]}, not {count}"
-
-
-def check_links(zone: Zone, head: int) -> None:
-    """Raise AssertionError unless `prev` is the inverse of `next` all along a list."""
-    circle = [head, *list_entries(zone, head), head]
-    for before, after in pairwise(circle):
-        assert zone.prev[after] == before, f"prev of {after} is {zone.prev[after]}, not {before}"

@@ -388,38 +388,3 @@ def kmem_cache_alloc_bulk(slub: Slub, zone: Zone, cache: int, gfp: int, count: i
             return 0
         out[index] = obj
     return count
-
-
-def check_slub(slub: Slub) -> None:
-    """AssertionError if lists, free lists and counters of a cache contradict each other. Slow."""
-    for cache in range(slub.geometry.shape[0]):
-        scalar = slub.scalar[cache]
-        per_slab = int(slub.geometry[cache, OBJECTS_PER_SLAB])
-        partial = []
-        row, before = int(scalar[PARTIAL_HEAD]), NONE
-        while row != NONE:
-            assert row not in partial, "the partial list runs in a circle"
-            assert slub.slab[cache, row, PREV] == before, "a link back on the partial list is wrong"
-            partial.append(row)
-            row, before = int(slub.slab[cache, row, NEXT]), row
-        assert scalar[PARTIAL_TAIL] == before, "the partial list ends elsewhere"
-        assert scalar[NR_PARTIAL] == len(partial), "the partial list has another length"
-        assert scalar[CPU_SLAB] not in partial, "the cpu slab is on the partial list"
-        objects = 0
-        rows = [row for row in range(slub.slab.shape[1]) if slub.slab[cache, row, PFN] != NONE]
-        for row in rows:
-            free = []
-            obj = int(slub.slab[cache, row, FREELIST])
-            while obj != NONE:
-                assert obj // per_slab == row, "a free list leaves its slab"
-                assert obj not in free, "a free list runs in a circle"
-                free.append(obj)
-                obj = int(slub.next_object[cache, obj])
-            assert slub.slab[cache, row, INUSE] == per_slab - len(free), "a slab miscounts its objects"
-            if row != scalar[CPU_SLAB]:
-                assert (row in partial) == bool(free), "a slab is on the partial list if it has free objects"
-            objects += per_slab - len(free)
-        assert scalar[OBJECTS] == objects == scalar[ALLOCATIONS] - scalar[FREES], "objects are miscounted"
-        assert scalar[PAGES] == len(rows), "slab pages are miscounted"
-        unused = slub.slab[cache, : scalar[UNUSED_ROWS], UNUSED].tolist()
-        assert sorted(unused + rows) == list(range(slub.slab.shape[1])), "a slab row is lost"

@@ -16,10 +16,11 @@ The `mcsim` command does the same; both read the same experiment files and write
 from mcsim import explain as _explain_package  # noqa: F401
 from mcsim import run as _run_package  # noqa: F401
 from mcsim.api import blame, compare, explain, load, merge, min_ram, rare, run, sensitivity
-from mcsim.errors import UserError
+from mcsim.errors import InvariantViolatedError, UserError
 
 __version__ = "0.1.0"
 __all__ = [
+    "InvariantViolatedError",
     "UserError",
     "__version__",
     "blame",

@@ -33,6 +33,7 @@ def run(
     ram: Iterable[str] = (),
     seed: int | None = None,
     settings: Mapping[str, object] | None = None,
+    check: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Run an experiment, or go on with it, and return its result.
@@ -42,12 +43,18 @@ def run(
     "32M") select cells; `out` is the result folder (default: results/NAME, with `shard` results/NAME-IofN). Boots that
     the folder already holds are not simulated again. `shard` "I/N" simulates one of N parts, to be put together by
     `merge`. With `backend` "dask", `scheduler` is its address. UserError for any bad input.
+
+    With `check` all these boots are simulated before that with every invariant checked after each request, those that
+    are stored already, too, and stored outcomes are compared with theirs; the result's `checked` says what was checked.
+    InvariantViolatedError if anything is wrong: then mcsim is. Indices of arrays are checked as well if
+    NUMBA_BOUNDSCHECK=1 is in the environment before Numba is first imported.
     """
     from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, select
     from mcsim.model.experiment import load as load_experiment
     from mcsim.model.settings import Setting
     from mcsim.result import Result
-    from mcsim.run import crew, engine
+    from mcsim.run import crew, engine, kernel
+    from mcsim.run.check import check_boots, compare
     from mcsim.run.progress import Silent
     from mcsim.run.shard import Shard
     from mcsim.run.store import Store
@@ -70,18 +77,29 @@ def run(
     part = None if shard is None else Shard.parse(shard)
     store = Store(default_folder(loaded, shard) if out is None else Path(out))
     names, sizes = list(variants), list(ram)
+    progress = Silent() if progress is None else progress
+    threads = engine.workers_or_all(workers)
+    if check:
+        dealt = Shard() if part is None else part
+        chosen = select(loaded.tasks(kernel.load_workload(loaded.workload).digest), names, sizes)
+        if loaded.stop.given():  # then a shard has whole cells, as in engine.run()
+            chosen, dealt = dealt.whole_sizes(chosen), Shard()
+        checked = check_boots(chosen, loaded.workload, wanted, dealt, threads, progress)
     engine.run(
         loaded,
         store,
         lambda tasks: select(tasks, names, sizes),
         boots=wanted,
-        workers=engine.workers_or_all(workers),
+        workers=threads,
         backend=backend,
         scheduler=scheduler,
         shard=part,
-        progress=Silent() if progress is None else progress,
+        progress=progress,
     )
-    return Result(store.path)
+    result = Result(store.path)
+    if check:
+        result.checked = compare(checked, chosen, store)
+    return result
 
 
 def default_folder(experiment: Experiment, shard: str | None = None) -> Path:

@@ -52,6 +52,10 @@ def _shown(text: str, longest: int) -> str:
     return printable(text)
 
 
+class InvariantViolatedError(RuntimeError):
+    """A checked boot came to a state that must not be (kernels/invariants.py): an error of mcsim, not of the input."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` for the known word closest to `word`, or nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)

@@ -13,6 +13,8 @@ from mcsim.run.store import Store
 if TYPE_CHECKING:
     import polars as pl
 
+    from mcsim.run.check import Checked
+
 
 class Result:
     """What a run left behind; everything is read from the folder, so tables can be made again at any time."""
@@ -24,6 +26,7 @@ class Result:
         self.manifest: dict[str, Any] = self.store.manifest()
         self.experiment: Experiment = self.store.experiment()
         self.tasks: list[Task] = self.experiment.tasks(self.manifest["workload"])
+        self.checked: Checked | None = None  # by the run that this object comes from
         self._outcomes: dict[str, pl.DataFrame] = {}
         self._summaries: dict[float, pl.DataFrame] = {}
 

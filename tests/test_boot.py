@@ -26,12 +26,13 @@ from kernels.boot import (
     place_boot,
 )
 from kernels.gfp import GFP_KERNEL
+from kernels.invariants import check_nommu, check_slub, check_zone
 from kernels.maple_tree import LAYOUT_32, NODE_SHORTAGE
-from kernels.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START, check_nommu
-from kernels.page_alloc import MANAGED_PAGES, check_zone, largest_free_order, nr_free_pages
+from kernels.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START
+from kernels.page_alloc import MANAGED_PAGES, largest_free_order, nr_free_pages
 from kernels.rng import FACTOR_BITS
 from kernels.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched, run_boot
-from kernels.slub import PAGES, ROW_FAILURES, check_slub
+from kernels.slub import PAGES, ROW_FAILURES
 from mcsim.model.variants import SHIPPED
 from mcsim.run.kernel import lognormal_factors
 from mcsim.trace.extract import extract

@@ -12,11 +12,12 @@ from kernels import boot as boots
 from kernels import nommu, slub
 from kernels import program as flat
 from kernels.batch import OUTCOME, Machine, run_boots
+from kernels.invariants import check_nommu, check_slub, check_zone
 from kernels.maple_tree import LAYOUT_32, LAYOUT_64, RCU_PENDING, rcu_do_batch
-from kernels.nommu import check_nommu, exit_mmap
-from kernels.page_alloc import MANAGED_PAGES, check_zone, nr_free_pages
+from kernels.nommu import exit_mmap
+from kernels.page_alloc import MANAGED_PAGES, nr_free_pages
 from kernels.sched import COUNTS_PER_TICK, STREAM_STACK_FREE, Timing, make_sched, run_boot
-from kernels.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION, check_slub
+from kernels.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION
 from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.model.variants import SHIPPED

@@ -6,12 +6,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from plain_kernels import plain_kernels
-from twin_maple_tree import HIGHEST, TwinTree, check_tree, count_nodes
+from twin_maple_tree import FEWEST, HIGHEST, SLOTS, TwinTree, count_nodes, ranges_of
 
 GFP_KERNEL = 0xCC0
 ENOMEM = 12
 
-PLAIN = plain_kernels("maple_tree", "slub", "page_alloc", "memblock")
+PLAIN = plain_kernels("maple_tree", "slub", "page_alloc", "memblock", "invariants")
 tree_code, slub_code = PLAIN.maple_tree, PLAIN.slub
 
 
@@ -157,8 +157,8 @@ class MapleAgainstTwin(RuleBasedStateMachine):
         if not hasattr(self, "machine"):
             return
         machine = self.machine
-        nodes, ranges = check_tree(machine.maple, machine.layout, 0)
-        assert ranges == self.twin.ranges
+        nodes = PLAIN.invariants.check_tree(machine.maple, 0)
+        assert ranges_of(machine.maple, 0) == self.twin.ranges
         assert machine.objects == nodes + machine.pending_nodes() + machine.held
         assert machine.held == 0
         assert machine.maple.scalar[tree_code.NODE_SHORTAGE] == 0
@@ -232,6 +232,14 @@ def test_destroying_a_tree_in_rcu_mode_is_one_callback():
     assert (machine.maple.scalar[tree_code.RCU_PENDING], machine.objects) == (1, nodes)
     tree_code.rcu_do_batch(*machine.parts, 1)
     assert machine.objects == 0
+
+
+@pytest.mark.parametrize("layout", [32, 64])
+def test_nodes_have_the_slots_of_linux(layout):
+    scalar = tree_code.make_maple(layout).scalar
+    for kind in SLOTS[layout]:
+        assert scalar[tree_code.SLOTS + kind] == SLOTS[layout][kind]
+        assert scalar[tree_code.MIN_SLOTS + kind] == FEWEST[layout][kind]
 
 
 def test_an_unknown_layout_is_refused():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kernels.invariants import check_zone
 from kernels.memblock import (
     INITMEM_PAGES,
     INITMEM_START,
@@ -27,7 +28,6 @@ from kernels.page_alloc import (
     WMARK_MIN,
     build_all_zonelists,
     calculate_min_free_kbytes,
-    check_zone,
     free_area,
     free_one_page_run,
     list_entries,

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.plain_kernels import plain_kernels
 from tests.twin_nommu import RefusedError, TwinNommu
 
-plain = plain_kernels("policy", "page_alloc", "slub", "maple_tree", "nommu", "binfmt_flat")
+plain = plain_kernels("policy", "page_alloc", "slub", "maple_tree", "nommu", "binfmt_flat", "invariants")
 nommu_c, slub_c, policy_c, maple_c, page_c = (
     plain.nommu,
     plain.slub,
@@ -660,7 +660,7 @@ def test_both_parts_of_a_split_are_in_list_and_tree(variant, new_below):
     (old,) = machine.vmas()
     assert machine.call(nommu_c.split_vma, 0, old, start + 5 * PAGE, new_below) == 0
     assert machine.vmas().index(old) == new_below
-    nommu_c.check_nommu(machine.nommu)
+    plain.invariants.check_nommu(machine.nommu)
     if variant != "pre-maple":
         middle, end = start + 5 * PAGE, start + 13 * PAGE
         lower, upper = machine.vmas()
@@ -764,8 +764,8 @@ class AgainstTwin(RuleBasedStateMachine):
         if not hasattr(self, "machine"):
             return
         machine, twin = self.machine, self.twin
-        nommu_c.check_nommu(machine.nommu)
-        slub_c.check_slub(machine.slub)
+        plain.invariants.check_nommu(machine.nommu)
+        plain.invariants.check_slub(machine.slub)
         assert machine.nommu.scalar[nommu_c.BUGS] == 0
         assert machine.free_pages() == len(twin.free)
         assert machine.held()[1:] == (sum(map(len, twin.spaces.values())), len(twin.regions()))

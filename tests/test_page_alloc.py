@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from twin_page_alloc import TwinZone
 
 from kernels.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
+from kernels.invariants import check_zone
 from kernels.memblock import memblock_free_all
 from kernels.page_alloc import (
     FPI_NONE,
@@ -31,7 +32,6 @@ from kernels.page_alloc import (
     alloc_pages_exact,
     build_all_zonelists,
     calculate_min_free_kbytes,
-    check_zone,
     copy_zone,
     drain_pages_zone,
     folio_add_lru,

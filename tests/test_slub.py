@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from kernels.gfp import GFP_KERNEL, GFP_NOWAIT
+from kernels.invariants import check_slub
 from kernels.page_alloc import WMARK_HIGH, WMARK_MIN, alloc_pages, free_pages, make_zone, nr_free_pages
 from kernels.slub import (
     ALLOCATIONS,
@@ -28,7 +29,6 @@ from kernels.slub import (
     ROW_FAILURES,
     VM_AREA_STRUCT,
     VM_REGION,
-    check_slub,
     kmem_cache_alloc,
     kmem_cache_alloc_bulk,
     kmem_cache_free,

@@ -1,6 +1,6 @@
-"""A slow, plain twin of a maple tree's content, and a checker of the node structure written apart from it.
+"""A slow, plain twin of a maple tree's content, and what is read out of a tree; the structure: kernels/invariants.py.
 
-The twin knows ranges only. The checker reads the arrays of a Maple, but uses no function of the kernels.
+The twin knows ranges only. The readers use no function of the kernels.
 """
 
 LEAF, RANGE, ARANGE = 1, 2, 3
@@ -51,67 +51,22 @@ class TwinTree:
         return next((value for low, high, value in self.ranges if high >= start and low <= last), 0)
 
 
-def longest_gap(maple, node, low):
-    """Longest run of NULL below a node, counted in the leaves."""
-    _, slots, _, head = maple.node[node]
-    pivots = maple.node[node, 0]
-    longest = 0
-    for offset in range(int(head[1]) + 1):
-        high = int(pivots[offset])
-        if head[0] != LEAF:
-            longest = max(longest, longest_gap(maple, int(slots[offset]), low))
-        elif slots[offset] == 0:
-            longest = max(longest, high - low + 1)
-        low = high + 1
-    return longest
-
-
-def check_node(maple, layout, inner, node, low, high, depth, ranges):
-    """Assert the structure below one node and append its ranges; returns (nodes, height below)."""
-    pivots, slots, gaps, head = (plane.tolist() for plane in maple.node[node])
-    kind, end = head[0], head[1]
-    assert kind in (LEAF, inner), "a node of a foreign type"
-    assert head[2] == 0, "a mark was left behind"
-    assert 0 <= end < SLOTS[layout][kind], "more slots than a node has"
-    if depth > 0:
-        assert end + 1 >= FEWEST[layout][kind], "a node is too empty"
-    elif kind != LEAF:
-        assert end >= 1, "a root with a single child"
-    assert pivots[end] == high, "the last slot does not end where the node ends"
-    nodes, heights, start = 1, set(), low
-    for offset in range(end + 1):
-        assert start <= pivots[offset], "pivots do not ascend"
-        if kind == LEAF:
-            if slots[offset]:
-                ranges.append((start, pivots[offset], slots[offset]))
-            else:
-                assert offset == 0 or slots[offset - 1], "two NULLs side by side"
-        else:
-            child, height = check_node(maple, layout, inner, slots[offset], start, pivots[offset], depth + 1, ranges)
-            nodes += child
-            heights.add(height)
-            if kind == ARANGE:
-                assert gaps[offset] == longest_gap(maple, slots[offset], start), "a gap is wrong"
-        start = pivots[offset] + 1
-    if kind == LEAF:
-        assert slots[end] or high == HIGHEST[layout], "a node ends with a NULL"
-        return nodes, 1
-    assert len(heights) == 1, "leaves at different levels"
-    return nodes, heights.pop() + 1
-
-
-def check_tree(maple, layout, tree):
-    """Assert the structure of a whole tree; returns (number of nodes, ranges)."""
-    root, entry, height, flags = maple.tree[tree].tolist()
+def ranges_of(maple, tree):
+    """The ranges of a whole tree, in the order of its leaves: (first, last, value)."""
+    root, entry, height, _ = maple.tree[tree].tolist()
     if height == 0:
-        assert root == -1, "a root without height"
-        return 0, [(0, 0, entry)] if entry else []
-    assert entry == 0, "a root entry beside nodes"
-    ranges = []
-    inner = ARANGE if flags & 1 else RANGE
-    nodes, levels = check_node(maple, layout, inner, root, 0, HIGHEST[layout], 0, ranges)
-    assert levels == height, "the stored height is not the height"
-    return nodes, ranges
+        return [(0, 0, entry)] if entry else []
+    leaves = [root]
+    for _ in range(height - 1):
+        leaves = [int(child) for node in leaves for child in maple.node[node, 1, : int(maple.node[node, 3, 1]) + 1]]
+    ranges, low = [], 0
+    for leaf in leaves:
+        pivots, slots, _, head = maple.node[leaf].tolist()
+        for offset in range(head[1] + 1):
+            if slots[offset]:
+                ranges.append((low, pivots[offset], slots[offset]))
+            low = pivots[offset] + 1
+    return ranges
 
 
 def count_nodes(maple, node):

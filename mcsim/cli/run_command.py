@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
+
+from mcsim.errors import UserError
+
+
+def _check_indices(_: click.Context, __: click.Parameter, check: bool) -> bool:
+    """Numba reads this when it is first imported, which no command has done yet when its options are read."""
+    if check and "numba" not in sys.modules:
+        os.environ["NUMBA_BOUNDSCHECK"] = "1"
+    return check
 
 
 @click.command(epilog="A size is written 32M; several cells: repeat --variant and --ram, or --ram '30M..33M step 1M'.")
@@ -32,6 +43,12 @@ import click
 @click.option("--decided", metavar="V", help="A cell ends when its difference from variant V is clear.")
 @click.option("--wall-time", metavar="T", help="The run ends after T, as in 90s, 30m, 1h30m.")
 @click.option("--boot", type=int, metavar="K", help="Simulate boot K alone and print its outcome; nothing is stored.")
+@click.option(
+    "--check",
+    is_flag=True,
+    callback=_check_indices,
+    help="First check these boots: every invariant after each request, every array index.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Print details.")
 def run(
     experiment: str,
@@ -51,6 +68,7 @@ def run(
     decided: str | None,
     wall_time: str | None,
     boot: int | None,
+    check: bool,
     verbose: bool,
 ) -> None:
     """Run EXPERIMENT (a file, or the name of a shipped one), or go on where it ended.
@@ -63,6 +81,7 @@ def run(
       mcsim run mail-2022 --set timing.gap_sigma=0.3 --out results/noisier
       mcsim run mail-2022 --shard 3/16
       mcsim run mail-2022 --variant maple-naive --ram 32M --boot 17 -v
+      mcsim run mail-2022 --boots 3 --check --out /tmp/checked
     """
     from mcsim.model.experiment import load
     from mcsim.model.settings import Setting
@@ -81,6 +100,8 @@ def run(
     if seed is not None:
         loaded = loaded.with_seed(seed)
     if boot is not None:
+        if check:
+            raise UserError("goes with boots that are stored", key="--check", valid="--boots instead of --boot")
         from mcsim.cli.one_boot import print_boot
 
         print_boot(loaded, variants, ram, boot, verbose)
@@ -106,6 +127,7 @@ def run(
             shard=shard,
             variants=variants,
             ram=ram,
+            check=check,
             progress=for_stderr(),
         )
     except KeyboardInterrupt:
@@ -126,3 +148,5 @@ def run(
 
     paths = write(result)
     click.echo(printable("written: " + ", ".join(str(path) for path in paths)), err=True)
+    if result.checked is not None:
+        click.echo(str(result.checked), err=True)

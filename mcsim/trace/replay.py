@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from kernels import replay as kernel
 from kernels.gfp import GFP_KERNEL, GFP_MOVABLE_SHIFT
+from kernels.invariants import check_zone
 from kernels.memblock import PAGE_SIZE, PAGES_PER_MB, RAM_MB_VALID, m68k_reserved, memblock_free_all, memmap_pages
 from kernels.page_alloc import (
     FPI_TO_TAIL,
@@ -24,7 +25,6 @@ from kernels.page_alloc import (
     PAGEBLOCK_ORDER,
     Zone,
     build_all_zonelists,
-    check_zone,
     list_entries,
     make_zone,
     zone_set_pageset_high_and_batch,
