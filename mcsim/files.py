@@ -26,6 +26,7 @@ from mcsim.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
+    import polars as pl
     from numpy.typing import NDArray
 
 # Far above what any real file needs, far below what harms a machine (bytes).
@@ -55,6 +56,14 @@ def is_folder(path: str | Path) -> bool:
     """Whether there is such a folder; False too for a name that no folder can have."""
     try:
         return Path(path).is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def is_same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether both are there and are one file, by whatever names."""
+    try:
+        return Path(one).samefile(other)
     except (OSError, ValueError):
         return False
 
@@ -274,6 +283,25 @@ def temporary_name(path: Path) -> Path:
 def printable(text: str) -> str:
     """A text of a file or of a user as a terminal may have it: control characters but line ends as `\\x1b`."""
     return "".join(each if each.isprintable() or each == "\n" else _escaped(each) for each in text)
+
+
+def one_line(text: str) -> str:
+    """`printable`, without ends of lines: for a cell of a table, a heading, a name."""
+    return " ".join(printable(text).split("\n"))
+
+
+def csv_safe(text: str) -> str:
+    """A text as a cell of a CSV file: one line that no spreadsheet takes for a formula."""
+    words = one_line(text)
+    return f"'{words}" if words.lstrip()[:1] in ("=", "+", "-", "@") else words
+
+
+def csv_of(frame: pl.DataFrame) -> str:
+    """A data frame as CSV, its texts `csv_safe`."""
+    import polars as pl
+
+    texts = pl.col(pl.String).map_elements(csv_safe, return_dtype=pl.String)
+    return frame.with_columns(texts).write_csv()
 
 
 def _escaped(character: str) -> str:

@@ -168,7 +168,7 @@ def test_an_index_that_says_nothing_of_the_recording_is_no_obstacle(tmp_path):
 
 @pytest.mark.parametrize("line", ["not json", "[1, 2]", '{"name": "N_V0_64MB_j0_a", "free_counts_end": ["x"]}'])
 def test_an_index_that_is_none_is_refused(line, tmp_path):
-    with pytest.raises(UserError, match="not JSON|not an index of recordings") as caught:
+    with pytest.raises(UserError, match=r"not JSON|not an index of recordings") as caught:
         replay(with_index(tmp_path, line))
     assert caught.value.file.endswith("index.jsonl:1")
 

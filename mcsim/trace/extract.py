@@ -43,10 +43,10 @@ CALLBACK_SLACK = 130
 MAX_NUMBER = 2**31 - 1  # of a column of a program
 
 
-def extract(recording: Recording) -> RecordedProgram:
+def extract(recording: Recording, pre_init_only: bool = False) -> RecordedProgram:
     """The program of one recorded boot.
 
-    A recording without scheduler records gives its pre-init phase only, and no lanes.
+    A recording without scheduler records gives its pre-init phase only, and no lanes; so does any if asked for.
     Raises UserError if the recording does not reach the kernel's start of /init, or naming the first record that does
     not go with those before it.
     """
@@ -62,9 +62,38 @@ def extract(recording: Recording) -> RecordedProgram:
         pre_init=pre_init,
         pre_init_handles=handles,
     )
-    if recording.has_scheduler_records:
+    if recording.has_scheduler_records and not pre_init_only:
         _UserPhase(recording, cut).extract_into(program)
+        if not _reaches_login(program):
+            what = "the recorded boot does not come to its login prompt: its processes wait for what never happens"
+            raise UserError(what, file=recording.path, valid="a complete recording of a boot")
     return program
+
+
+def _reaches_login(program: RecordedProgram) -> bool:
+    """Whether the lanes, if each runs until it must wait, come to the login prompt: then they do in any order."""
+    ops, lanes = program.op.tolist(), program.lane.tolist()
+    counts = [0] * program.events
+    waiting: dict[int, list[int]] = defaultdict(list)  # lanes, by event
+    place = [lane[flat.LANE_FIRST] for lane in lanes]
+    ready = [0]
+    while ready:
+        lane = ready.pop()
+        while place[lane] < lanes[lane][flat.LANE_END]:
+            row = ops[place[lane]]
+            kind, event = row[flat.KIND], row[flat.A]
+            if kind == flat.OP_LOGIN:
+                return True
+            if kind == flat.OP_WAIT and counts[event] < row[flat.B]:
+                waiting[event].append(lane)
+                break
+            if kind == flat.OP_FORK:
+                ready.append(event)
+            elif kind in (flat.OP_SIGNAL, flat.OP_EXIT_NOTIFY):
+                counts[event] += row[flat.B] if kind == flat.OP_SIGNAL else 1
+                ready += waiting.pop(event, [])
+            place[lane] += 1
+    return False
 
 
 def _end_of_pre_init(recording: Recording) -> int:
@@ -171,7 +200,9 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
         elif pages.is_free(i):
             if recording.symbol("a", i) == "free_reserved_area":
                 if pfn in init_memory or order or pfn >= KERNEL_IMAGE_PAGES:
-                    valid = f"each once, below {KERNEL_IMAGE_PAGES}: more the kernel image of the simulated machine has not"
+                    valid = (
+                        f"each once, below {KERNEL_IMAGE_PAGES}: more the kernel image of the simulated machine has not"
+                    )
                     raise recording.error(i, f"init memory is freed at page {pfn} of the RAM", valid)
                 init_memory.add(pfn)
                 if rows and rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][2:]) == pfn:
@@ -185,7 +216,9 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
                 rows.append((flat.PRE_PAGE_FREE, handle, 0, 0))
                 del pages.block[first]
             elif order or offset in trimmed[handle]:
-                raise recording.error(i, f"a block of order {order} at page {pfn} is freed, a part of which has gone back")
+                raise recording.error(
+                    i, f"a block of order {order} at page {pfn} is freed, a part of which has gone back"
+                )
             else:
                 trimmed[handle].add(offset)
                 if rows[-1][:2] == (flat.PRE_PAGE_FREE_PART, handle) and sum(rows[-1][2:]) == offset:
@@ -458,7 +491,9 @@ class _UserPhase:
         text, data, bss = (int(columns[c][i]) for c in "abc")
         image = (text, data, bss, stack, relocs, FLAT_FLAG_RAM, 0)
         if sum((text, data, bss, stack)) > self.recording.ram_mb << 20:
-            raise self.recording.error(i, f"an image of {text} + {data} + {bss} + {stack} bytes", "what the RAM can hold")
+            raise self.recording.error(
+                i, f"an image of {text} + {data} + {bss} + {stack} bytes", "what the RAM can hold"
+            )
         lane.image = self.images.setdefault(image, len(self.images))
 
     def _mmap_begin(self, lane: _Lane, i: int) -> None:
@@ -468,6 +503,9 @@ class _UserPhase:
     def _map(self, lane: _Lane, i: int) -> None:
         mm = self._mm(self.mapping_mm)
         length = int(self.recording.columns["a"][i])
+        if self.recording.columns["flags"][i]:
+            what = f"this boot runs out of memory: a mapping of {length} bytes fails"
+            raise self.recording.error(i, what, "a boot that does not, or its pre-init phase only (--pre-init-only)")
         if (lane.image >= 0) == (mm in self.mapped):
             raise self.recording.error(i, "an address space is mapped that has no image, or a second one")
         if not 0 < length <= self.recording.ram_mb << 20:

@@ -377,12 +377,16 @@ def _free_counts_end(path: Path) -> list[int] | None:
         place = f"{index}:{number}"
         entry: Any = parse_json(line, place, "an index of recordings")
         if not isinstance(entry, dict) or "name" not in entry:
-            raise UserError("not an index of recordings", file=place, valid="an object with the key 'name' on each line")
+            raise UserError(
+                "not an index of recordings", file=place, valid="an object with the key 'name' on each line"
+            )
         counts = entry.get("free_counts_end")
         if entry["name"] != path.stem or counts is None:
             continue
         if not isinstance(counts, list) or len(counts) != MAX_ORDER or any(type(count) is not int for count in counts):
             valid = f"a list of {MAX_ORDER} whole numbers"
-            raise UserError(f"not an index of recordings: {counts!r:.60}", file=place, key="free_counts_end", valid=valid)
+            raise UserError(
+                f"not an index of recordings: {counts!r:.60}", file=place, key="free_counts_end", valid=valid
+            )
         return counts
     return None

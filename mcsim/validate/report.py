@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcsim.errors import UserError
+from mcsim.files import csv_of, write_atomically, written
 from mcsim.model.experiment import MODEL_VERSION
 from mcsim.report.plot import COLOURS, save
 from mcsim.report.text import WIDTH, percent
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVEL = 0.95
+WRITTEN = ("validate.txt", "validate.csv", "calibration.png", "calibration.svg")
 CROWDED = 0.03  # points of the plot below this have no room for a label
 
 
@@ -241,22 +241,18 @@ def _points(axes: Axes, rows: Sequence[Row], label: str, style: dict[str, Any]) 
 
 def write(validation: Validation, folder: Path) -> list[Path]:
     """Write validate.txt, validate.csv and calibration.{png,svg} into `folder`; return their paths."""
-    text, numbers = folder / "validate.txt", folder / "validate.csv"
-    with writing(folder):
-        text.write_text(page(validation), encoding="utf-8")
-        frame(validation.rows).write_csv(numbers)
-        pictures = save(draw(validation.rows), folder / "calibration")
-    return [text, numbers, *pictures]
+    texts = {"validate.txt": page(validation), "validate.csv": csv_of(frame(validation.rows))}
+    paths = [write_text(folder / name, text) for name, text in texts.items()]
+    with written(folder):
+        return [*paths, *save(draw(validation.rows), folder / "calibration")]
 
 
-@contextmanager
-def writing(folder: Path) -> Iterator[None]:
-    """Make a folder if it is not there; what cannot be written into it is a UserError."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        raise UserError(f"cannot be written: {error.strerror}", file=folder, valid="a writable folder") from None
+def write_text(path: Path, text: str) -> Path:
+    """Write a file whole, and its folder if that is not there; return its path. UserError if it cannot be written."""
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text.encode())
+    return path
 
 
 # -- predictions without counts ---------------------------------------------------------------------------------
