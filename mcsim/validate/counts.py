@@ -111,10 +111,12 @@ def _rows(path: Path) -> list[tuple[int, Mapping[str, str | None]]]:
         header = [name.strip() for name in reader.fieldnames or ()]
         if not header:
             raise UserError("is empty", file=path, valid=f"a line of column names ({valid}), then a line a cell")
-        missing = [name for name in COLUMNS if header.count(name) != 1]
+        missing = [name for name in COLUMNS if name not in header]
         if missing:
-            what = f"missing column, or there twice: {', '.join(missing)}"
-            raise UserError(what, file=f"{path}:1", valid=valid)
+            raise UserError(f"missing column: {', '.join(missing)}", file=f"{path}:1", valid=valid)
+        twice = [name for name in COLUMNS if header.count(name) > 1]
+        if twice:
+            raise UserError(f"more than one column: {', '.join(twice)}", file=f"{path}:1", valid=valid)
         reader.fieldnames = header
         rows: list[tuple[int, Mapping[str, str | None]]] = []
         for row in reader:
