@@ -1,4 +1,4 @@
-"""Recordings are checked whole when they are read; import destroys nothing; no number of a file leads out of an array."""
+"""Recordings are checked whole when they are read; import destroys nothing; no number leads out of an array."""
 
 import gzip
 import io
@@ -306,7 +306,7 @@ def test_a_record_that_does_not_go_with_those_before_it_is_named(change, message
         check_program(extract(read_recording(path)))
     except UserError as error:
         assert message is not None
-        assert message in error.what or "released" in message
+        assert message in error.what
         assert error.key.startswith("record ")
         assert str(error.file) == str(path)
     else:
@@ -314,7 +314,8 @@ def test_a_record_that_does_not_go_with_those_before_it_is_named(change, message
 
 
 def test_a_boot_that_never_comes_to_its_prompt_is_refused(tmp_path):
-    path = changed(tmp_path, lambda arrays: arrays["type"].__setitem__(WHOLE["type"] == Record.WAKENEW, 0))
+    unborn = (Record.WAKENEW, Record.EXITP)
+    path = changed(tmp_path, lambda arrays: arrays["type"].__setitem__(np.isin(WHOLE["type"], unborn), 0))
     assert "does not come to its login prompt" in refusal(lambda path: extract(read_recording(path)), path).what
     assert not extract(read_recording(path), pre_init_only=True).has_lanes
 
@@ -331,60 +332,64 @@ def test_a_recording_that_ends_behind_any_record_is_refused_or_extracted(tmp_pat
 
 # -- any damage -----------------------------------------------------------------------------------------------------
 
-KINDS = sorted({int(kind) for kind in np.unique(WHOLE["type"])} & {int(kind) for kind in Record})
-VALUES = st.one_of(
+# What is damaged: the beginning for replay, and for extraction the records that it reads. Both take less time.
+BEGINNING = {name: array if name == "header" else array[:20_000] for name, array in WHOLE.items()}
+UNREAD = (Record.BFREE, Record.BALLOC, Record.CORE, Record.MA_ALLOC, Record.MA_FREE, 52, 12, 13, 70, 71, 72, 73, 74, 75)
+READ = {name: array if name == "header" else array[~np.isin(WHOLE["type"], UNREAD)] for name, array in WHOLE.items()}
+NUMBERS = st.one_of(
     st.sampled_from([0, 1, 2, 3, 4, 10, 11, 417, 131072, 131072 + 417, 139263, 2**16 - 1, 2**31, 2**32 - 1]),
     st.integers(0, 2**32 - 1),
 )
 
 
 @st.composite
-def damages(draw):
+def damages(draw, arrays):
     """One to three cells with other numbers that a file can hold: of a record of any type, from any place."""
+    kinds = sorted({int(kind) for kind in np.unique(arrays["type"])} & {int(kind) for kind in Record})
     cells = []
     for _ in range(draw(st.sampled_from([1, 1, 1, 2, 3]))):
-        rows = np.flatnonzero(WHOLE["type"] == draw(st.sampled_from(KINDS)))
+        rows = np.flatnonzero(arrays["type"] == draw(st.sampled_from(kinds)))
         index = int(rows[draw(st.integers(0, len(rows) - 1))])
         column = draw(st.sampled_from(COLUMNS))
         if draw(st.booleans()):  # another cell's number: it is more often a valid one
-            value = int(WHOLE[column][rows[draw(st.integers(0, len(rows) - 1))]])
+            value = int(arrays[column][rows[draw(st.integers(0, len(rows) - 1))]])
         else:
-            value = draw(VALUES) % (int(np.iinfo(WHOLE[column].dtype).max) + 1)
+            value = draw(NUMBERS) % (int(np.iinfo(arrays[column].dtype).max) + 1)
         cells.append((column, index, value))
     return cells
 
 
-def damaged(folder, cells):
-    def change(arrays):
-        for column, index, value in cells:
-            arrays[column][index] = value
-
-    return changed(folder, change)
-
-
-any_damage = settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+def damaged(folder, arrays, cells):
+    copy = {name: array.copy() for name, array in arrays.items()}
+    for column, index, value in cells:
+        copy[column][index] = value
+    return written(folder, copy)
 
 
-@given(damages())
-@any_damage
+def any_damage(examples):
+    return settings(
+        max_examples=examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+@given(damages(BEGINNING))
+@any_damage(EXAMPLES)
 def test_any_damaged_cells_are_refused_or_replayed_to_the_end(tmp_path, cells):
-    path = damaged(tmp_path, cells)
+    path = damaged(tmp_path, BEGINNING, cells)
     try:
         assert replay(path).events > 5000
     except UserError as error:
         assert str(error.file) == str(path)
 
 
-@given(damages())
-@any_damage
-def test_any_damaged_cells_are_refused_or_give_a_program_that_can_be_run(tmp_path, cells):
-    path = damaged(tmp_path, cells)
+@given(damages(READ))
+@any_damage(EXAMPLES // 4)
+def test_any_damaged_cells_are_refused_or_give_a_program_whose_check_is_one_message(tmp_path, cells):
+    path = damaged(tmp_path, READ, cells)
     try:
         program = extract(read_recording(path))
     except UserError as error:

@@ -290,7 +290,7 @@ class _UserPhase:
         self.signals = self._plan_signals()
         self.wait4_returns = self._find_wait4_returns()
         init = self._lane(INIT_PID)
-        init.comm, init.woken = "init", True
+        init.comm, init.woken, init.released = "init", True, True  # it is never reaped
 
     # -- lanes, events, rows ------------------------------------------------------------------------------------
 
