@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path: Path, text: str, messag
     assert str(caught.value.file).startswith(str(path))
     assert caught.value.valid
     for other in (tmp_path, tmp_path / "missing.csv"):
-        with pytest.raises(UserError, match="cannot be read|no such file"):
+        with pytest.raises(UserError, match=r"cannot be read|no such file"):
             read_counts(other, ["C"])
 
 

@@ -1,4 +1,4 @@
-"""Vectors are checked whole before a kernel sees them: no number of a file leads out of an array, and none into a hang."""
+"""Vectors are checked whole before a kernel sees them: no number leads out of an array, none into a hang."""
 
 import copy
 import gzip
