@@ -74,9 +74,14 @@ def crc32_index(pieces: NDArray[np.int64], crc: int, index: int) -> int:
 
     `pieces`: int64[n, PIECE_COLUMNS], ascending: from FIRST_INDEX on, each index stands for the next number.
     """
-    piece = pieces.shape[0] - 1
-    while pieces[piece, FIRST_INDEX] > index:
-        piece -= 1
+    piece = 0
+    behind = pieces.shape[0]
+    while behind - piece > 1:
+        middle = (piece + behind) >> 1
+        if pieces[middle, FIRST_INDEX] > index:
+            behind = middle
+        else:
+            piece = middle
     step = index - pieces[piece, FIRST_INDEX]
     low = pieces[piece, LOW] + (step & 0xFFFFFFFF)
     high = pieces[piece, HIGH] + (step >> 32) + (low >> 32)
@@ -217,15 +222,17 @@ def run_operations(
     zone: Zone,
     pieces: NDArray[np.int64],
     ops: NDArray[np.int64],
+    first: int,
+    last: int,
     settings: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> int:
-    """Do the operations (int64[n, OPERATION_COLUMNS]) and fill a row (int64[n, FIELDS]) each; returns how many.
+    """Do the operations [first, last) of int64[n, OPERATION_COLUMNS] and fill a row (int64[n, FIELDS]) each.
 
-    Fewer than all if a store found no preallocated node left: the tree is not sound then.
+    Returns `last`, or fewer if a store found no preallocated node left: the tree is not sound then.
     """
     nodes = slub.scalar[MAPLE_NODE]
-    for number in range(ops.shape[0]):
+    for number in range(first, last):
         row = rows[number]
         row[:] = 0
         allocations = nodes[slabs.ALLOCATIONS]
@@ -247,7 +254,7 @@ def run_operations(
             if every and (number + 1) % every == 0:
                 tree_digest(maple, pieces, ops[number, 1], row)
                 break
-    return ops.shape[0]
+    return last
 
 
 @kernel

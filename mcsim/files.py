@@ -65,6 +65,14 @@ def is_folder(path: str | Path) -> bool:
         return False
 
 
+def is_same_file(one: str | Path, other: str | Path) -> bool:
+    """Whether both are there and are one file, by whatever names."""
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):
+        return False
+
+
 def read_bytes(path: str | Path, *, limit: int = MAX_TEXT, valid: str | None = None) -> bytes:
     """The content of a file of at most `limit` bytes."""
     try:

@@ -372,14 +372,14 @@ def test_a_file_that_is_no_recording_is_refused(tmp_path):
     assert "'boot'" in message
     assert "valid: ENVIRONMENT_VARIANT_RAMMB_jJITTER_LETTER.npz" in message
     (tmp_path / good.name).write_bytes(b"type,order\n1,2\n")
-    assert "not a recording" in refusal(tmp_path / good.name)
+    assert "not a NumPy archive (.npz), or damaged" in refusal(tmp_path / good.name)
     (tmp_path / good.name).write_bytes(good.read_bytes()[:5000])
-    assert "not a recording" in refusal(tmp_path / good.name)
+    assert "not a NumPy archive (.npz), or damaged" in refusal(tmp_path / good.name)
     (tmp_path / good.name).write_bytes(b"")
-    assert "not a recording" in refusal(tmp_path / good.name)
+    assert "not a NumPy archive (.npz), or damaged" in refusal(tmp_path / good.name)
     with (tmp_path / good.name).open("wb") as file:
         np.save(file, np.zeros(3))
-    assert "not a recording" in refusal(tmp_path / good.name)
+    assert "not a NumPy archive (.npz), or damaged" in refusal(tmp_path / good.name)
 
 
 def test_a_recording_with_a_column_missing_is_refused(tmp_path):

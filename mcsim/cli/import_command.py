@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+from mcsim.errors import UserError
+from mcsim.files import is_file, is_same_file, printable, written
+
+if TYPE_CHECKING:
+    from mcsim.workload.program import RecordedProgram
 
 
 @click.command(
@@ -22,25 +30,59 @@ import click
 def import_command(recordings: tuple[Path, ...], out: Path, symbols: Path | None, pre_init_only: bool) -> None:
     """Extract programs from recorded boots (ENV_VARIANT_RAMMB_jJITTER_LETTER.npz), one file each.
 
-    A folder of programs is a workload: `[workload] file = "FOLDER"` in an experiment.
+    A folder of programs is a workload: `[workload] file = "FOLDER"` in an experiment. What is there is not touched,
+    but for older programs of the same recordings; nothing is written unless all recordings are right.
 
     \b
     Example:
       mcsim import boots/C_V0_64MB_j0_a.npz boots/C_V3_64MB_j0_b.npz --out my-board
     """
-    from mcsim.errors import UserError
     from mcsim.trace.extract import extract
     from mcsim.trace.recording import read_recording
+    from mcsim.workload.check import check_program
 
-    try:
+    targets = places(recordings, out, symbols)
+    programs: dict[Path, RecordedProgram] = {}
+    for path, target in zip(recordings, targets, strict=True):
+        program = extract(read_recording(path, symbols), pre_init_only)
+        try:
+            check_program(program)
+        except UserError as error:
+            raise error.at(file=path) from None
+        check_place(target, program.sha256)
+        programs[target] = program
+    with written(out, valid="a folder"):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot be made: {error.strerror}", file=out, key="--out", valid="a folder") from None
     click.echo(f"{'program':<20} {'pre-init':>8} {'lanes':>6} {'requests':>8}  source SHA-256")
-    for path in recordings:
-        program = extract(read_recording(path, symbols))
-        if pre_init_only:
-            program = program.pre_init_only()
-        program.save(out / f"{program.name}.npz")
+    for target, program in programs.items():
+        program.save(target)
         counts = f"{len(program.pre_init):>8} {len(program.lane):>6} {len(program.op):>8}"
-        click.echo(f"{program.name:<20} {counts}  {program.sha256[:16]}")
+        click.echo(f"{printable(program.name):<20} {counts}  {program.sha256[:16]}")
+
+
+def places(recordings: tuple[Path, ...], out: Path, symbols: Path | None) -> list[Path]:
+    """Where the program of each recording goes. UserError if that is an input, or where another one goes."""
+    targets = [out / f"{path.stem}.npz" for path in recordings]
+    for number, (path, target) in enumerate(zip(recordings, targets, strict=True)):
+        for source in (*recordings, *([symbols] if symbols else [])):
+            if is_same_file(source, target):
+                raise UserError("would be overwritten, and is read", file=target, key="--out", valid="another folder")
+        if target in targets[:number]:
+            what = f"the programs of {recordings[targets.index(target)]} and {path} are of one name"
+            raise UserError(what, file=target, valid="recordings of different names, or one after another")
+    return targets
+
+
+def check_place(target: Path, sha256: str) -> None:
+    """UserError if there is anything but a program of the same recording, which may be replaced."""
+    from mcsim.workload.program import RecordedProgram
+
+    if not os.path.lexists(target):
+        return
+    valid = "another folder with --out; only an older program of the same recording is replaced"
+    try:
+        replaced = is_file(target) and RecordedProgram.read(target).sha256 == sha256
+    except UserError:
+        replaced = False
+    if not replaced:
+        raise UserError("is there, and is no program of this recording", file=target, key="--out", valid=valid)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mcsim.files import is_folder, one_line
+
 if TYPE_CHECKING:
     from mcsim.trace.replay import Difference, Replay
 
@@ -35,7 +37,7 @@ def replay(recordings: tuple[Path, ...]) -> None:
 
     recordings = files_of(recordings)
     twice = len({path.stem for path in recordings}) < len(recordings)
-    labels = [f"{path.parent.name}/{path.stem}" if twice else path.stem for path in recordings]
+    labels = [one_line(f"{path.parent.name}/{path.stem}" if twice else path.stem) for path in recordings]
     width = max(len("recording"), *(len(label) for label in labels))
     click.echo(
         f"{'recording':<{width}} {'RAM':>4} {'events':>7} {'allocs':>6} {'frees':>6} {'nodes':>6} {'differ':>6}"
@@ -64,7 +66,7 @@ def files_of(paths: tuple[Path, ...]) -> tuple[Path, ...]:
 
     found: list[Path] = []
     for path in paths:
-        inside = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+        inside = sorted(path.glob("*.npz")) if is_folder(path) else [path]
         if not inside:
             raise UserError("no recording in this folder", file=path, valid="a folder with NumPy archives (.npz)")
         found += inside

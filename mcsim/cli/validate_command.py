@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mcsim.errors import UserError, did_you_mean
+from mcsim.files import csv_of, is_file, is_same_file, one_line, read_text
 
 if TYPE_CHECKING:
     from mcsim.validate.predict import Simulation
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 EXIT_REFUTED = 1
 PREDICTED_VARIANTS = ("V0", "V1", "V2", "V3", "M0", "M3")
 PREDICTED_RAM_MB = (28, 29, 30, 31, 32)
+PREDICTION_COLUMNS = "env,variant,ram_mb,jitter,p,low,high,"  # how such a file begins
 
 
 @click.command(
@@ -112,9 +115,12 @@ def validate(
 def _validate(counts: Path | None, simulation: Simulation) -> bool:
     """Rung 4: counts."""
     from mcsim.run.progress import for_stderr
-    from mcsim.validate.report import page, write
+    from mcsim.validate.report import WRITTEN, page, write
     from mcsim.validate.score import validate as compare
 
+    for name in WRITTEN:
+        if counts is not None and is_same_file(counts, simulation.folder / name):
+            raise UserError("would be overwritten, and is read", file=counts, key="--counts", valid="another --out")
     validation = compare(counts, simulation, for_stderr)
     click.echo(page(validation), nl=False)
     _say_written(*write(validation, simulation.folder))
@@ -123,7 +129,7 @@ def _validate(counts: Path | None, simulation: Simulation) -> bool:
 
 def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     """Predictions of an environment that nobody has counted."""
-    from mcsim.files import csv_of, write_each
+    from mcsim.files import write_each
     from mcsim.run.kernel import kernel_hash, load_workload
     from mcsim.run.progress import for_stderr
     from mcsim.validate.counts import JITTERS, Place
@@ -141,11 +147,22 @@ def _predict(environment: str, table: Path, simulation: Simulation) -> None:
         for ram_mb in PREDICTED_RAM_MB
         for jitter in JITTERS
     ]
+    _check_table(table)
     predictions = predict(places, simulation, for_stderr)
     numbers = prediction_frame(predictions, kernel_hash(), load_workload(environment).digest)
     write_each({table: csv_of(numbers).encode()})
     click.echo(prediction_page(numbers), nl=False)
     _say_written(table)
+
+
+def _check_table(table: Path) -> None:
+    """UserError if there is a file that `mcsim validate --predict` did not write."""
+    if not os.path.lexists(table):
+        return
+    beginning = read_text(table) if is_file(table) and not table.is_symlink() else ""
+    if not beginning.startswith(PREDICTION_COLUMNS):
+        valid = "a new file, or one that --predict wrote"
+        raise UserError("is there, and holds no predictions", file=table, key="--csv", valid=valid)
 
 
 def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
@@ -164,4 +181,4 @@ def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
 
 
 def _say_written(*paths: Path) -> None:
-    click.echo("written: " + ", ".join(str(path) for path in paths), err=True)
+    click.echo("written: " + one_line(", ".join(map(str, paths))), err=True)

@@ -5,6 +5,8 @@ all lists in order after every `digest_every` operations; dumps of the whole sta
 Pages count from the start of the zone.
 """
 
+from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -51,6 +53,7 @@ from mcsim.conform.vectors import (
     Mismatch,
     Operand,
     Vector,
+    check_looks,
     check_operations,
     differences,
     wrong_operation,
@@ -59,6 +62,7 @@ from mcsim.errors import UserError
 
 MAX_PAGES = 1 << 24
 MAX_NUMBER = 2**31 - 1
+AT_ONCE = 1 << 28  # pages times operations that one call may take, about a second: Ctrl-C waits for its end
 GFP_KINDS = (GFP_KERNEL, GFP_NOWAIT, GFP_ATOMIC, GFP_KERNEL | GFP_NOMEMALLOC)
 GFP_TYPES = 3  # migratetypes that can be asked for; GFP_KINDS[g // 4], type g % 4
 
@@ -122,6 +126,8 @@ def check_buddy(vector: BuddyVector) -> Conformity:
             found.append(Mismatch(vector.id, operation, request, *differences(expected, got)))
 
     operations, names = encode(vector)
+    digests = len(operations) // vector.digest_every if vector.digest_every else 0
+    check_looks((digests + int((operations[:, 0] == DUMP).sum())) * vector.pages, "pages")
     zone = make_vector_zone(vector)
     at_start = {
         "managed": int(zone.scalar[MANAGED_PAGES]),
@@ -206,8 +212,8 @@ def reserved_ranges(vector: BuddyVector) -> NDArray[np.int64]:
     return np.array(ranges, np.int64).reshape(-1, 2)
 
 
-def run(vector: BuddyVector, zone: Zone, operations: NDArray[np.int64], names: int) -> list[Any]:
-    """Run the operations; the results as in a vector's `res`.
+def run(vector: BuddyVector, zone: Zone, operations: NDArray[np.int64], names: int) -> Iterator[Any]:
+    """Run the operations; yields the results as in a vector's `res`.
 
     Raises UserError for an operation that would free pages which their block does not hold (any more).
     """
@@ -216,26 +222,23 @@ def run(vector: BuddyVector, zone: Zone, operations: NDArray[np.int64], names: i
     owner = np.zeros(len(zone.order), np.int32)
     answers = np.full(count, NO_ANSWER, np.int64)
     digests = np.full(count, -1, np.int64)
-    dumps: dict[int, dict[str, Any]] = {}
-    done = 0
-    for dump_at in [*np.flatnonzero(operations[:, 0] == DUMP).tolist(), count]:
-        last = min(dump_at + 1, count)
+    ends = {index + 1 for index in np.flatnonzero(operations[:, 0] == DUMP).tolist()}
+    ends |= {*range(0, count, max(1, AT_ONCE // vector.pages)), count}
+    for first, last in pairwise(sorted({0, *ends})):
         done = run_operations(
-            zone, operations, done, last, blocks, owner, vector.exact_tail, vector.digest_every, answers, digests
+            zone, operations, first, last, blocks, owner, vector.exact_tail, vector.digest_every, answers, digests
         )
         if done < last:
             raise wrong_operation(
                 done + 1, vector.ops[done], "frees pages that the block does not hold", "each page of a block once"
             )
-        if dump_at < count:
-            dumps[dump_at] = zone_dump(zone)
-    results: list[Any] = [None if answer == NO_ANSWER else answer for answer in answers.tolist()]
-    for index, digest in enumerate(digests.tolist()):
-        if digest != -1:
-            results[index] = [results[index], digest]
-    for index, dump in dumps.items():
-        results[index] = dump
-    return results
+        for index in range(first, last):
+            answer = None if answers[index] == NO_ANSWER else int(answers[index])
+            digest = int(digests[index])
+            if operations[index, 0] == DUMP:
+                yield zone_dump(zone)
+            else:
+                yield answer if digest == -1 else [answer, digest]
 
 
 def zone_dump(zone: Zone) -> dict[str, Any]:

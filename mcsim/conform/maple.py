@@ -4,8 +4,10 @@ The header says which layout and how many trees, `ops` what is done. Per operati
 taken from and given to the node cache, and shape and content of the tree, as CRC-32.
 """
 
+from bisect import bisect
 from collections.abc import Iterable
 from itertools import pairwise
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -51,6 +53,7 @@ from mcsim.conform.vectors import (
     Mismatch,
     Operand,
     Vector,
+    check_looks,
     check_operations,
     differences,
     wrong_operation,
@@ -60,6 +63,9 @@ from mcsim.errors import UserError
 MAX_TREES = 4096
 FIRST_SLABS = 64  # pages of nodes; a vector that needs more gets more
 NODES_PER_SLAB = 32
+# Operations times entries that one call may take, about a second: Ctrl-C waits for its end. An operation adds two
+# entries at most.
+AT_ONCE = 1 << 24
 POINTER_SHIFT = 4  # a value is stored as a pointer: times 16
 
 # In the order of the codes of kernels/maple_vector.py. `tree`, `index` and `value` are filled in per vector.
@@ -151,7 +157,7 @@ class Indices:
 
     def number_of(self, index: int) -> int:
         """The number that an index stands for."""
-        first, number = next(piece for piece in reversed(self._pieces) if piece[0] <= index)
+        first, number = self._pieces[bisect(self._pieces, index, key=itemgetter(0)) - 1]
         return number + index - first
 
     def pieces(self) -> NDArray[np.int64]:
@@ -177,6 +183,8 @@ def check_maple(vector: MapleVector) -> Conformity:
         raise UserError(f"{len(vector.final)} trees", key="final", valid=f"one object per tree: {vector.ntrees}")
     check_operations(vector.ops, operands_of(vector))
     check_ranges(vector.ops)
+    often = [len(vector.ops) // every for every in (vector.digest_every, vector.shape_every) if every]
+    check_looks(sum(often) * len(vector.ops), "entries")
     slabs = FIRST_SLABS
     while True:
         bench = make_bench(vector, slabs)
@@ -226,7 +234,11 @@ def run(vector: MapleVector, bench: Bench) -> list[Mismatch]:
     rows = np.zeros((len(ops), len(FIELDS)), np.int64)
     settings = np.array([vector.gp == "each", vector.digest_every, vector.shape_every], np.int64)
     assert len(settings) == SETTINGS
-    done = run_operations(*bench, indices.pieces(), ops, settings, rows)
+    pieces = indices.pieces()
+    done = last = 0
+    while done == last < len(ops):
+        last = min(len(ops), done + max(1, AT_ONCE // (done + FIRST_SLABS)))
+        done = run_operations(*bench, pieces, ops, done, last, settings, rows)
     found = compare_rows(vector, rows[:done])
     if done < len(ops):
         # Linux would have crashed: nothing of this tree can be trusted any more.

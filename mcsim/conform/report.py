@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mcsim.conform.vectors import Conformity, Mismatch, shown
+from mcsim.files import one_line
 
 HEADINGS = ("sequences", "operations", "mismatches")
 NAMED_OPERATIONS = {0: "none yet: the state before the first", -1: "none: the state after the last"}
@@ -12,7 +13,7 @@ NAMED_OPERATIONS = {0: "none yet: the state before the first", -1: "none: the st
 def labels(paths: Sequence[Path]) -> list[str]:
     """The names of the files, or their paths where two files have the same name."""
     names = [path.name for path in paths]
-    return names if len(set(names)) == len(names) else [str(path) for path in paths]
+    return [one_line(name) for name in (names if len(set(names)) == len(names) else map(str, paths))]
 
 
 def table(found: Sequence[tuple[str, Conformity]], complete: bool = True) -> str:
@@ -51,7 +52,7 @@ def first_mismatch(label: str, found: Conformity) -> str:
     ]
     for name in names:
         lines.append(f"  {name:<{width}}  expected {shown(first.expected[name])}, got {shown(first.got[name])}")
-    return "\n".join(lines)
+    return "\n".join(map(one_line, lines))
 
 
 def operation(mismatch: Mismatch) -> str:

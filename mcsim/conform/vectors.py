@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, ValidationError
 from pydantic_core import from_json
 
 from mcsim.errors import UserError
+from mcsim.files import read_lines
 from mcsim.model.section import Section, user_error
 
 ABSENT = "(nothing)"  # stands for what one side does not have
 SHOWN_TEXT = 40  # characters of a long text, from where it differs
-GZIP_MAGIC = b"\x1f\x8b"
-VALID_FILE = "a file of vectors: one JSON object a line, plain or gzip"
+MAX_LINE = 16 << 20  # bytes, unpacked: 8 times the longest there is
+# Pages, or entries of trees, that all digests and dumps of a vector may look at: 64 times the most there is.
+MAX_LOOKS = 1 << 31
+VALID_FILE = "a file of vectors: one JSON object a line, plain, gzip or xz"
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,13 @@ def check_operations(operations: Sequence[Any], operands: Mapping[str, Sequence[
                 raise wrong_operation(number, operation, what, f"a whole number from {operand.low} to {operand.high}")
 
 
+def check_looks(looks: int, of_what: str) -> None:
+    """Raise UserError if so many pages or entries are more than digests and dumps may look at."""
+    if looks > MAX_LOOKS:
+        what = f"digests and dumps would look at {looks} {of_what}"
+        raise UserError(what, key="ops", valid=f"at most {MAX_LOOKS}: digests less often, or fewer operations")
+
+
 def wrong_operation(number: int, operation: Any, what: str, valid: str) -> UserError:
     """The error of an operation that cannot be run."""
     return UserError(f"{shown(operation)}: {what}", key=f"operation {number}", valid=valid)
@@ -156,23 +164,9 @@ def shown(value: Any, width: int = 60) -> str:
 
 def lines_of(path: str | Path) -> Iterator[tuple[int, bytes]]:
     """Number and content of every line that is not blank. Raises UserError for a file that cannot be read."""
-    number = 0
-    try:
-        with _open(Path(path)) as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield number, line
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"damaged gzip data behind line {number}: {error}", file=path, valid=VALID_FILE) from None
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path, valid=VALID_FILE) from None
-
-
-def _open(path: Path) -> IO[bytes] | gzip.GzipFile:
-    """The lines of a plain or of a gzip file; which of the two its first bytes say."""
-    with path.open("rb") as file:
-        zipped = file.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-    return gzip.open(path, "rb") if zipped else path.open("rb")
+    for number, line in read_lines(path, line_limit=MAX_LINE, valid=VALID_FILE):
+        if line.strip():
+            yield number, line
 
 
 def parse(line: bytes | str) -> dict[str, Any]:

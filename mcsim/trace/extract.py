@@ -5,6 +5,7 @@ alloc_pages_exact(). So is what the scheduler decides: the order of lanes, and w
 back.
 """
 
+from bisect import bisect
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 
 from kernels import program as flat
 from kernels.binfmt_flat import FLAT_FLAG_RAM
+from kernels.memblock import KERNEL_IMAGE_PAGES
 from mcsim.errors import UserError
 from mcsim.trace.recording import COUNTS_PER_TICK, Record, Recording
 from mcsim.workload.program import RecordedProgram, read_gaps
@@ -38,13 +40,15 @@ NEVER = 0  # the event that is never signalled
 RELEASE_GAP = 206
 # A callback is queued no more than this much CPU time (counts) too early, lest each needs a request of its own.
 CALLBACK_SLACK = 130
+MAX_NUMBER = 2**31 - 1  # of a column of a program
 
 
-def extract(recording: Recording) -> RecordedProgram:
+def extract(recording: Recording, pre_init_only: bool = False) -> RecordedProgram:
     """The program of one recorded boot.
 
-    A recording without scheduler records gives its pre-init phase only, and no lanes.
-    Raises UserError if the recording does not reach the kernel's start of /init.
+    A recording without scheduler records gives its pre-init phase only, and no lanes; so does any if asked for.
+    Raises UserError if the recording does not reach the kernel's start of /init, or naming the first record that does
+    not go with those before it.
     """
     cut = _end_of_pre_init(recording)
     pre_init, handles = _extract_pre_init(recording, cut)
@@ -58,9 +62,38 @@ def extract(recording: Recording) -> RecordedProgram:
         pre_init=pre_init,
         pre_init_handles=handles,
     )
-    if recording.has_scheduler_records:
+    if recording.has_scheduler_records and not pre_init_only:
         _UserPhase(recording, cut).extract_into(program)
+        if not _reaches_login(program):
+            what = "the recorded boot does not come to its login prompt: its processes wait for what never happens"
+            raise UserError(what, file=recording.path, valid="a complete recording of a boot")
     return program
+
+
+def _reaches_login(program: RecordedProgram) -> bool:
+    """Whether the lanes, if each runs until it must wait, come to the login prompt: then they do in any order."""
+    ops, lanes = program.op.tolist(), program.lane.tolist()
+    counts = [0] * program.events
+    waiting: dict[int, list[int]] = defaultdict(list)  # lanes, by event
+    place = [lane[flat.LANE_FIRST] for lane in lanes]
+    ready = [0]
+    while ready:
+        lane = ready.pop()
+        while place[lane] < lanes[lane][flat.LANE_END]:
+            row = ops[place[lane]]
+            kind, event = row[flat.KIND], row[flat.A]
+            if kind == flat.OP_LOGIN:
+                return True
+            if kind == flat.OP_WAIT and counts[event] < row[flat.B]:
+                waiting[event].append(lane)
+                break
+            if kind == flat.OP_FORK:
+                ready.append(event)
+            elif kind in (flat.OP_SIGNAL, flat.OP_EXIT_NOTIFY):
+                counts[event] += row[flat.B] if kind == flat.OP_SIGNAL else 1
+                ready += waiting.pop(event, [])
+            place[lane] += 1
+    return False
 
 
 def _end_of_pre_init(recording: Recording) -> int:
@@ -70,8 +103,15 @@ def _end_of_pre_init(recording: Recording) -> int:
         int(i) for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", int(i)) == "free_reserved_area"
     ]
     if not frees:
-        raise UserError("the recording ends before the kernel frees its init memory", file=recording.name)
+        raise UserError("the recording ends before the kernel frees its init memory", file=recording.path)
     return frees[-1]
+
+
+def _slab_name(recording: Recording, index: int) -> str:
+    """The cache that an allocation is a slab of: what the two records behind it say; empty if they do not."""
+    types = recording.columns["type"]
+    is_slab = index + 2 < len(types) and types[index + 1] == Record.SLAB
+    return recording.text(index + 2) if is_slab else ""
 
 
 def _gfp_of(recording: Recording, index: int) -> int:
@@ -121,15 +161,15 @@ class _PageRequests:
         self.freeing[context] = -1 if kind == Record.PFREE else pfn
         return own
 
-    def find(self, pfn: int) -> tuple[int, int, int]:
-        """(handle, order, first pfn) of the block that holds a page."""
+    def find(self, index: int, pfn: int) -> tuple[int, int, int]:
+        """(handle, order, first pfn) of the block that holds a page which the record `index` frees."""
         for order in range(11):
             first = pfn & ~((1 << order) - 1)
             if first in self.block and self.block[first][1] >= order:
                 handle, size = self.block[first]
                 if pfn < first + (1 << size):
                     return handle, size, first
-        raise UserError(f"page {pfn} is freed but was never allocated", file=self.recording.name)
+        raise self.recording.error(index, f"page {pfn} is freed but was never allocated")
 
 
 def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
@@ -137,14 +177,19 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
     columns = recording.columns
     pages = _PageRequests(recording)
     rows: list[tuple[int, int, int, int]] = []
+    init_memory: set[int] = set()
+    trimmed: dict[int, set[int]] = defaultdict(set)  # pages that went back of a block, by its handle
     for i in range(cut + 1):
         kind = columns["type"][i]
         pages.note(i)
         pfn = int(columns["pfn"][i]) - recording.base_pfn
         order = int(columns["order"][i])
         if kind == Record.ALLOC:
-            if columns["type"][i + 1] == Record.SLAB and recording.text(i + 2) in SIMULATED_SLABS:
-                if recording.text(i + 2) == "maple_node":
+            if columns["flags"][i]:
+                continue
+            cache = _slab_name(recording, i)
+            if cache in SIMULATED_SLABS:
+                if cache == "maple_node":
                     rows.append((flat.PRE_KMEM_CACHE_ALLOC, MAPLE_NODE_CACHE, POOL_WORKQUEUES, 0))
                 continue
             rows.append((flat.PRE_PAGE_ALLOC, pages.new_handle(pfn, order), order, _gfp_of(recording, i)))
@@ -154,22 +199,36 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
             rows.append((flat.PRE_WATERMARKS, 0, 0, 0))
         elif pages.is_free(i):
             if recording.symbol("a", i) == "free_reserved_area":
-                if rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][2:]) == pfn:
+                if pfn in init_memory or order or pfn >= KERNEL_IMAGE_PAGES:
+                    valid = (
+                        f"each once, below {KERNEL_IMAGE_PAGES}: more the kernel image of the simulated machine has not"
+                    )
+                    raise recording.error(i, f"init memory is freed at page {pfn} of the RAM", valid)
+                init_memory.add(pfn)
+                if rows and rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][2:]) == pfn:
                     rows[-1] = (flat.PRE_FREE_INITMEM, 0, rows[-1][2], rows[-1][3] + 1)
                 else:
                     rows.append((flat.PRE_FREE_INITMEM, 0, pfn, 1))
                 continue
-            handle, size, first = pages.find(pfn)
-            if size == order:
+            handle, size, first = pages.find(i, pfn)
+            offset = pfn - first
+            if size == order and not trimmed[handle]:
                 rows.append((flat.PRE_PAGE_FREE, handle, 0, 0))
                 del pages.block[first]
+            elif order or offset in trimmed[handle]:
+                raise recording.error(
+                    i, f"a block of order {order} at page {pfn} is freed, a part of which has gone back"
+                )
             else:
-                offset = pfn - first
+                trimmed[handle].add(offset)
                 if rows[-1][:2] == (flat.PRE_PAGE_FREE_PART, handle) and sum(rows[-1][2:]) == offset:
                     rows[-1] = (flat.PRE_PAGE_FREE_PART, handle, rows[-1][2], rows[-1][3] + 1)
                 else:
                     rows.append((flat.PRE_PAGE_FREE_PART, handle, offset, 1))
-    rows.append((flat.PRE_TASKS, _tasks_alive(recording, cut), 0, 0))
+    alive = _tasks_alive(recording, cut)
+    if alive < 0:
+        raise recording.error(cut, "more tasks have exited than were forked")
+    rows.append((flat.PRE_TASKS, alive, 0, 0))
     return np.array(rows, np.int32).reshape(-1, flat.PRE_COLUMNS), pages.handles
 
 
@@ -197,6 +256,8 @@ class _Lane:
     sleep: int = 0  # ticks of the recorded artificial sleep in this exec
     delayed: bool = False  # the place of the artificial delay has been passed in this exec
     image: int = -1  # the image of the exec under way, until it is mapped
+    woken: bool = False
+    released: bool = False
     dead: bool = False
 
 
@@ -214,8 +275,9 @@ class _UserPhase:
         self.event_of: dict[tuple[str, int], int] = {}
         self.mm_of: dict[int, int] = {}
         self.mms = 0
-        self.images: list[tuple[int, ...]] = []
-        self.stack_frees: list[tuple[int, int]] = []
+        self.images: dict[tuple[int, ...], int] = {}  # to the number of each
+        self.mapped: set[int] = set()  # address spaces that an exec has made
+        self.stack_frees: dict[int, int] = {}  # record of each lane's
         self.task_frees: list[int] = []
         self.pipe_written: dict[int, int] = defaultdict(int)
         self.pipe_read: dict[int, int] = defaultdict(int)
@@ -227,7 +289,8 @@ class _UserPhase:
         self.wakers = self._find_wakers()
         self.signals = self._plan_signals()
         self.wait4_returns = self._find_wait4_returns()
-        self._lane(INIT_PID).comm = "init"
+        init = self._lane(INIT_PID)
+        init.comm, init.woken, init.released = "init", True, True  # it is never reaped
 
     # -- lanes, events, rows ------------------------------------------------------------------------------------
 
@@ -250,6 +313,10 @@ class _UserPhase:
         return self.mm_of[pointer]
 
     def _add(self, lane: _Lane, index: int, kind: int, a: int = 0, b: int = 0, c: int = 0, after: bool = False) -> None:
+        if lane.dead:
+            raise self.recording.error(index, f"the task {lane.pid} goes on after its end")
+        if max(lane.gap, a, b, c) > MAX_NUMBER:
+            raise self.recording.error(index, f"{max(lane.gap, a, b, c)} is out of range", f"at most {MAX_NUMBER}")
         lane.ops.append([kind, lane.mode | (flat.RESCHED_AFTER if after else 0), lane.gap, a, b, c])
         lane.records.append(index)
         lane.gap = 0
@@ -389,7 +456,7 @@ class _UserPhase:
         pfn, order = int(columns["pfn"][i]), int(columns["order"][i])
         if caller == "alloc_pages_exact" or columns["flags"][i]:
             return
-        if columns["type"][i + 1] == Record.SLAB and self.recording.text(i + 2) in SIMULATED_SLABS + TASK_SLABS:
+        if _slab_name(self.recording, i) in SIMULATED_SLABS + TASK_SLABS:
             return
         handle = self.pages.new_handle(pfn, order)
         kind = flat.OP_PAGE_ALLOC
@@ -409,7 +476,7 @@ class _UserPhase:
         own = self.pages.is_free(i)
         if not own or caller in ("make_alloc_exact", "thread_stack_free_rcu"):
             return
-        handle, _, first = self.pages.find(int(self.recording.columns["pfn"][i]))
+        handle, _, first = self.pages.find(i, int(self.recording.columns["pfn"][i]))
         del self.pages.block[first]
         if caller == "free_bprm" and lane.reading:
             self._read_image(lane, i)
@@ -423,9 +490,11 @@ class _UserPhase:
         relocs = int(columns["d"][i]) & 0xFFFF
         text, data, bss = (int(columns[c][i]) for c in "abc")
         image = (text, data, bss, stack, relocs, FLAT_FLAG_RAM, 0)
-        if image not in self.images:
-            self.images.append(image)
-        lane.image = self.images.index(image)
+        if sum((text, data, bss, stack)) > self.recording.ram_mb << 20:
+            raise self.recording.error(
+                i, f"an image of {text} + {data} + {bss} + {stack} bytes", "what the RAM can hold"
+            )
+        lane.image = self.images.setdefault(image, len(self.images))
 
     def _mmap_begin(self, lane: _Lane, i: int) -> None:
         self._enter_kernel(lane, i)
@@ -434,7 +503,15 @@ class _UserPhase:
     def _map(self, lane: _Lane, i: int) -> None:
         mm = self._mm(self.mapping_mm)
         length = int(self.recording.columns["a"][i])
+        if self.recording.columns["flags"][i]:
+            what = f"this boot runs out of memory: a mapping of {length} bytes fails"
+            raise self.recording.error(i, what, "a boot that does not, or its pre-init phase only (--pre-init-only)")
+        if (lane.image >= 0) == (mm in self.mapped):
+            raise self.recording.error(i, "an address space is mapped that has no image, or a second one")
+        if not 0 < length <= self.recording.ram_mb << 20:
+            raise self.recording.error(i, f"{length} bytes are mapped", "what the RAM can hold")
         if lane.image >= 0:
+            self.mapped.add(mm)
             self._add(lane, i, flat.OP_EXEC, mm, lane.image)
         else:
             self._add(lane, i, flat.OP_MMAP, mm, length, -1)
@@ -458,18 +535,26 @@ class _UserPhase:
     def _exit_mmap(self, lane: _Lane, i: int) -> None:
         if int(self.recording.columns["a"][i]):
             pointer = int(self.recording.columns["b"][i])
+            if self._mm(pointer) not in self.mapped:
+                raise self.recording.error(i, "an address space goes that has no image")
             self._add(lane, i, flat.OP_EXIT_MMAP, self._mm(pointer), after=True)
             del self.mm_of[pointer]
 
     def _fork(self, lane: _Lane, i: int) -> None:
-        child = self._lane(int(self.recording.columns["pfn"][i]))
-        child.stack = lane.child_stack
+        pid = int(self.recording.columns["pfn"][i])
+        if pid in self.lanes or lane.child_stack < 0:
+            raise self.recording.error(i, f"the task {pid} is forked that is there, or without a stack")
+        child = self._lane(pid)
+        child.stack, lane.child_stack = lane.child_stack, -1
         child.mode = flat.GAP_USER
         child.comm = lane.comm
 
     def _wake_new(self, lane: _Lane, i: int) -> None:
         pid = int(self.recording.columns["pfn"][i])
         if pid in self.lanes:
+            if self.lanes[pid].woken:
+                raise self.recording.error(i, f"the task {pid} begins to run a second time")
+            self.lanes[pid].woken = True
             self._add(lane, i, flat.OP_FORK, self.lane_number[pid])
 
     def _vfork(self, lane: _Lane, i: int) -> None:
@@ -508,7 +593,7 @@ class _UserPhase:
         """The pid that the wait4() entered at a record returns; 0 if none."""
         columns = self.recording.columns
         rows = self.wait4_returns.get(pid, [])
-        position = np.searchsorted(rows, enter)
+        position = bisect(rows, enter)
         if position == len(rows):
             return 0
         value = int(columns["b"][rows[position]])
@@ -523,6 +608,9 @@ class _UserPhase:
         if order == 0:
             self._add(lane, i, flat.OP_EXIT_NOTIFY, self._event("zombie", pid))
         elif order == 1 and pid in self.lanes:
+            if self.lanes[pid].released or not self.lanes[pid].woken:
+                raise self.recording.error(i, f"the task {pid} is released that never ran, or a second time")
+            self.lanes[pid].released = True
             self._add(lane, i, flat.OP_RELEASE_TASK, self.lane_number[pid])
 
     def _switch(self, lane: _Lane, i: int) -> None:
@@ -531,7 +619,7 @@ class _UserPhase:
             return
         state = int(columns["a"][i])
         caller = self.recording.symbol("b", i)
-        if self._has_own_edge(i) and state != TASK_DEAD and lane.ops[-1][flat.KIND] == flat.OP_WAIT:
+        if self._has_own_edge(i) and state != TASK_DEAD and lane.ops and lane.ops[-1][flat.KIND] == flat.OP_WAIT:
             # The request is where the sleep begins, not where it is decided.
             lane.ops[-1][flat.GAP] += lane.gap
             lane.gap = 0
@@ -619,8 +707,8 @@ class _UserPhase:
         elif order == 4 and pfn in self.freed_stacks:
             pid = self.freed_stacks.pop(pfn)
             self.pages.block.pop(pfn, None)
-            if pid in self.lanes:
-                self.stack_frees.append((i, self.lane_number[pid]))
+            if pid in self.lanes and self.stack_frees.setdefault(self.lane_number[pid], i) != i:
+                raise self.recording.error(i, f"the stack of task {pid} goes back a second time")
 
     def _finish(self, program: RecordedProgram) -> None:
         ops: list[list[int]] = []
@@ -635,11 +723,11 @@ class _UserPhase:
         program.op = np.array(ops, np.int32).reshape(-1, flat.OP_COLUMNS)
         program.record = np.array(records, np.int32)
         program.lane = np.array(lane_rows, np.int32).reshape(-1, flat.LANE_COLUMNS)
-        program.image = np.array(self.images, np.int32).reshape(-1, flat.IMAGE_COLUMNS)
+        program.image = np.array(list(self.images), np.int32).reshape(-1, flat.IMAGE_COLUMNS)
         program.names = tuple(lane.comm for lane in self.lanes.values())
         program.handles = self.pages.handles
         program.events = self.events
         program.mms = self.mms
         program.first_tick = int(COUNTS_PER_TICK - self.recording.time[self.cut] % COUNTS_PER_TICK)
-        program.stack_free = np.array(self.stack_frees, np.int32).reshape(-1, 2)
+        program.stack_free = np.array([(i, lane) for lane, i in self.stack_frees.items()], np.int32).reshape(-1, 2)
         program.task_free = np.array(self.task_frees, np.int32)

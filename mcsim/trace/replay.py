@@ -4,7 +4,6 @@ The answers must be those of the recording: every page, the block that a freed p
 it goes to, migratetypes, free pages after each request, watermarks, and the address of every maple node.
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -21,8 +20,8 @@ from kernels.memblock import PAGE_SIZE, PAGES_PER_MB, RAM_MB_VALID, m68k_reserve
 from kernels.page_alloc import (
     FPI_TO_TAIL,
     MAX_ORDER,
+    MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
-    PAGEBLOCK_ORDER,
     Zone,
     build_all_zonelists,
     list_entries,
@@ -31,6 +30,7 @@ from kernels.page_alloc import (
 )
 from kernels.slub import Slub, make_slub
 from mcsim.errors import UserError
+from mcsim.files import is_file, parse_json, read_text
 from mcsim.trace.recording import Columns, Record, read_columns, text_of
 
 MAPLE_NODE_SIZE = 256  # bytes
@@ -204,20 +204,10 @@ def free_lists(zone: Zone) -> dict[str, list[int]]:
 
 
 def read_events(path: Path) -> RecordedEvents:
-    """The page-level events of a recording. Raises UserError if it is none, or of another kind of machine."""
+    """The page-level events of a recording. Raises UserError if it is none."""
     columns, header, _ = read_columns(path)
     words = [int(word) for word in header]
-    dropped, ram, page_size, max_order, pageblock_order, base = words[3], *words[9:13], words[14]
-    if dropped:
-        raise UserError(f"{dropped} records were lost while it was recorded", file=path, valid="a complete recording")
-    if (page_size, max_order, pageblock_order) != (PAGE_SIZE, MAX_ORDER, PAGEBLOCK_ORDER):
-        raise UserError(
-            f"recorded with pages of {page_size} bytes, MAX_ORDER {max_order}, pageblock_order {pageblock_order}",
-            file=path,
-            valid=f"{PAGE_SIZE}, {MAX_ORDER}, {PAGEBLOCK_ORDER}",
-        )
-    if ram <= 0 or ram % (1 << 20):
-        raise UserError(f"recorded with {ram} bytes of RAM", file=path, valid="whole megabytes")
+    ram, base = words[9], words[14]
     encoder = _Encoder(path, columns, base, ram // PAGE_SIZE, nodes_inside=not words[6])
     encoder.encode()
     return RecordedEvents(
@@ -233,7 +223,7 @@ def read_events(path: Path) -> RecordedEvents:
 
 
 class _Encoder:
-    """Turns records into events, checking that pages lie in the zone, so that kernels need not."""
+    """Turns records into events. That their pages lie in the zone was checked when they were read."""
 
     def __init__(self, path: Path, columns: Columns, base: int, pages: int, nodes_inside: bool) -> None:
         self.path = path
@@ -246,7 +236,8 @@ class _Encoder:
         self.objects = 0
         self.handle: dict[int, int] = {}  # of the objects in use, by address
         # Records of the requests for the cache's pages: the cache makes these by itself.
-        self.node_pages = self._node_page_requests() if nodes_inside else []
+        self.first_node_page, self.node_pages = self._node_page_requests() if nodes_inside else (-1, set())
+        self.of_context = {context: np.flatnonzero(columns["irq"] == context) for context in (0, 1)}
         self.handlers: dict[int, Callable[[int, dict[str, int]], None]] = {
             Record.CORE: self._core,
             Record.BFREE: self._free,
@@ -278,26 +269,18 @@ class _Encoder:
         padding = [0] * (kernel.ANSWER_COLUMNS - len(answer))
         self.rows.append(((kind, first, order, flags), (*answer, *padding), i))
 
-    def _block(self, i: int, record: dict[str, int]) -> tuple[int, int]:
-        """First page and order of a record's block, which must lie in the zone."""
-        first, order = record["pfn"] - self.base, record["order"]
-        pages = 1 << order
-        if order >= MAX_ORDER or first < 0 or first % pages or first + pages > self.pages:
-            raise UserError(
-                f"record {i} is about a block of order {order} at page {record['pfn']}",
-                file=self.path,
-                valid=f"aligned blocks of order 0 to {MAX_ORDER - 1} in {self.base} .. {self.base + self.pages - 1}",
-            )
-        return first, order
+    def _block(self, record: dict[str, int]) -> tuple[int, int]:
+        """First page and order of a record's block."""
+        return record["pfn"] - self.base, record["order"]
 
-    def _core(self, i: int, record: dict[str, int]) -> None:
-        first, order = self._block(i, record)
+    def _core(self, _: int, record: dict[str, int]) -> None:
+        first, order = self._block(record)
         self.handed_over.append((first, 1 << order))
 
     def _free(self, i: int, record: dict[str, int]) -> None:
         if record["flags"] & HAND_OVER == HAND_OVER:
             return
-        first, order = self._block(i, record)
+        first, order = self._block(record)
         answer = record["a"] - self.base, record["b"], record["c"], record["mt"]
         self._add(i, kernel.EVENT_FREE, *answer, first=first, order=order, flags=record["flags"])
 
@@ -305,13 +288,16 @@ class _Encoder:
         self.gfp.setdefault((record["pid"], record["irq"]), []).append(record["a"])
 
     def _alloc(self, i: int, record: dict[str, int]) -> None:
-        first, order = self._block(i, record)
+        first, order = self._block(record)
         under_way = self.gfp.get((record["pid"], record["irq"]))
+        if not under_way and record["mt"] >= MIGRATE_PCPTYPES:
+            what = f"a page of migratetype {record['mt']} is taken without a request"
+            raise UserError(what, file=self.path, key=f"record {i}", valid=f"0 to {MIGRATE_PCPTYPES - 1}")
         # alloc_pages_bulk() leaves no request; no more than the migratetype is known of it.
-        gfp = under_way[-1] if under_way else GFP_KERNEL | (record["mt"] & 3) << GFP_MOVABLE_SHIFT
+        gfp = under_way[-1] if under_way else GFP_KERNEL | record["mt"] << GFP_MOVABLE_SHIFT
         if i not in self.node_pages:
             self._add(i, kernel.EVENT_ALLOC, first, record["mt"], first=first, order=order, flags=gfp)
-        elif i == self.node_pages[0]:
+        elif i == self.first_node_page:
             for number in range(OBJECTS_TAKEN_BEFORE):
                 self._take_object(i, first * PAGE_SIZE + number * MAPLE_NODE_SIZE, gfp)
 
@@ -320,10 +306,6 @@ class _Encoder:
         if under_way:
             under_way.pop()
         if record["flags"] == 1:
-            if record["order"] >= MAX_ORDER:
-                raise UserError(
-                    f"record {i} asks for order {record['order']}", file=self.path, valid=f"0 to {MAX_ORDER - 1}"
-                )
             self._add(i, kernel.EVENT_ALLOC_FAILS, -1, record["c"], order=record["order"], flags=record["a"])
         elif i not in self.node_pages:
             self._add(i, kernel.EVENT_ALLOC_RETURNS, record["c"])
@@ -338,18 +320,23 @@ class _Encoder:
         if record["flags"] == 1:
             self._add(i, kernel.EVENT_KSWAPD)
 
-    def _node_page_requests(self) -> list[int]:
-        """BALLOC and ALLOC records of each page of the cache, but the ALLOC record of the first."""
+    def _node_page_requests(self) -> tuple[int, set[int]]:
+        """The first BALLOC record, then all BALLOC and ALLOC records of pages of the cache but the first ALLOC."""
         kinds, pfns = self.columns["type"], self.columns["pfn"]
-        found: list[int] = []
-        for i in np.flatnonzero(kinds[:-1] == Record.SLAB).tolist():
-            if text_of(self.columns, i + 1) == "maple_node":
-                same_page = pfns[:i] == pfns[i]
-                taken, over = (
-                    np.flatnonzero((kinds[:i] == kind) & same_page) for kind in (Record.BALLOC, Record.ALLOC)
-                )
-                found += taken[-1:].tolist() + (over[-1:].tolist() if found else [])
-        return found
+        last: dict[tuple[int, int], int] = {}  # record of each kind that was the last about a page
+        first, found = -1, set[int]()
+        for i in np.flatnonzero(np.isin(kinds[:-1], (Record.BALLOC, Record.ALLOC, Record.SLAB))).tolist():
+            pfn = int(pfns[i])
+            if kinds[i] != Record.SLAB:
+                last[int(kinds[i]), pfn] = i
+            elif text_of(self.columns, i + 1) == "maple_node":
+                if found:
+                    found |= {last[Record.ALLOC, pfn]} if (Record.ALLOC, pfn) in last else set()
+                taken = last.get((Record.BALLOC, pfn), -1)
+                if taken >= 0:
+                    found.add(taken)
+                    first = taken if first < 0 else first
+        return first, found
 
     def _take_object(self, i: int, address: int, gfp: int) -> None:
         """An object of the cache at this address (bytes from the start of RAM) is taken."""
@@ -364,34 +351,42 @@ class _Encoder:
     def _node_freed(self, i: int, record: dict[str, int]) -> None:
         handle = self.handle.pop(record["a"] - self.base * PAGE_SIZE, None)
         if handle is None:
-            raise UserError(f"record {i} frees a maple node that was not taken", file=self.path)
+            raise UserError("frees a maple node that was not taken", file=self.path, key=f"record {i}")
         bulk = record["order"] == 1
         more = bulk and self._next_of_bulk(i, record)
         self._add(i, kernel.EVENT_OBJECT_FREE, first=handle, flags=int(more))
 
     def _next_of_bulk(self, i: int, record: dict[str, int]) -> bool:
         """Whether the next record of this context is a bulk free, too: then it is of the same call."""
-        for j in range(i + 1, len(self.columns["type"])):
-            if self.columns["irq"][j] == record["irq"]:
-                return bool(self.columns["type"][j] == Record.MA_FREE and self.columns["order"][j] == 1)
-        return False
+        rows = self.of_context[record["irq"]]
+        after = int(np.searchsorted(rows, i, side="right"))
+        if after == len(rows):
+            return False
+        kind, order = (self.columns[name][rows[after]] for name in ("type", "order"))
+        return bool(kind == Record.MA_FREE and order == 1)
 
 
 def _free_counts_end(path: Path) -> list[int] | None:
     """What index.jsonl beside a recording says of the free lists at its end; None if it says nothing."""
     index = path.parent / "index.jsonl"
-    try:
-        lines = index.read_text().splitlines()
-    except FileNotFoundError:
+    if not is_file(index):
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot be read: {error}", file=index) from None
-    for number, line in enumerate(lines, 1):
-        try:
-            entry: Any = json.loads(line)
-            if entry["name"] == path.stem:
-                counts = entry.get("free_counts_end")
-                return None if counts is None else [int(count) for count in counts]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise UserError(f"not an index of recordings: {error!r}", file=f"{index}:{number}") from None
+    for number, line in enumerate(read_text(index).split("\n"), 1):
+        if not line:
+            continue
+        place = f"{index}:{number}"
+        entry: Any = parse_json(line, place, "an index of recordings")
+        if not isinstance(entry, dict) or "name" not in entry:
+            raise UserError(
+                "not an index of recordings", file=place, valid="an object with the key 'name' on each line"
+            )
+        counts = entry.get("free_counts_end")
+        if entry["name"] != path.stem or counts is None:
+            continue
+        if not isinstance(counts, list) or len(counts) != MAX_ORDER or any(type(count) is not int for count in counts):
+            valid = f"a list of {MAX_ORDER} whole numbers"
+            raise UserError(
+                f"not an index of recordings: {counts!r:.60}", file=place, key="free_counts_end", valid=valid
+            )
+        return counts
     return None

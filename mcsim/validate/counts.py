@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from kernels.memblock import RAM_MB_VALID
 from mcsim.errors import UserError, did_you_mean
+from mcsim.files import read_text
 from mcsim.validate.recorded_kernels import recorded_variants, tail_of
 
 COLUMNS = ("env", "variant", "ram_mb", "jitter", "boots", "failures", "use")
 JITTERS = (0, 2)
+MAX_COUNT = 100_000  # boots of a cell: all outcomes are enumerated
 CALIBRATION = "calibration"  # the only value of `use` with a meaning; all others are for checking
 
 
@@ -102,26 +105,27 @@ def read_counts(path: str | Path, environments: Iterable[str], variants: Iterabl
 def _rows(path: Path) -> list[tuple[int, Mapping[str, str | None]]]:
     """Lines of the file that are not empty, as (line number, values by column)."""
     valid = ",".join(COLUMNS)
+    text = read_text(path, valid="a counts file (CSV)")
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True, restkey="")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True, skipinitialspace=True, restkey="")
-            header = [name.strip() for name in reader.fieldnames or ()]
-            if not header:
-                raise UserError("is empty", file=path, valid=f"a line of column names ({valid}), then a line a cell")
-            missing = [name for name in COLUMNS if name not in header]
-            if missing:
-                raise UserError(f"missing column: {', '.join(missing)}", file=f"{path}:1", valid=valid)
-            reader.fieldnames = header
-            rows: list[tuple[int, Mapping[str, str | None]]] = []
-            for row in reader:
-                if "" in row:
-                    raise UserError("more values than columns", file=f"{path}:{reader.line_num}", valid=valid)
-                rows.append((reader.line_num, row))
-            return rows
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path, valid="a counts file (CSV)") from None
-    except (UnicodeDecodeError, csv.Error) as error:
+        header = [name.strip() for name in reader.fieldnames or ()]
+        if not header:
+            raise UserError("is empty", file=path, valid=f"a line of column names ({valid}), then a line a cell")
+        missing = [name for name in COLUMNS if name not in header]
+        if missing:
+            raise UserError(f"missing column: {', '.join(missing)}", file=f"{path}:1", valid=valid)
+        twice = [name for name in COLUMNS if header.count(name) > 1]
+        if twice:
+            raise UserError(f"more than one column: {', '.join(twice)}", file=f"{path}:1", valid=valid)
+        reader.fieldnames = header
+        rows: list[tuple[int, Mapping[str, str | None]]] = []
+        for row in reader:
+            if "" in row:
+                raise UserError("more values than columns", file=f"{path}:{reader.line_num}", valid=valid)
+            rows.append((reader.line_num, row))
+    except csv.Error as error:
         raise UserError(f"not a counts file: {error}", file=path, valid=f"CSV with the columns {valid}") from None
+    return rows
 
 
 def _text(row: Mapping[str, str | None], column: str) -> str:
@@ -134,8 +138,9 @@ def _text(row: Mapping[str, str | None], column: str) -> str:
 
 def _whole(row: Mapping[str, str | None], column: str, least: int) -> int:
     value = (row[column] or "").strip()
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) >= least):
-        raise UserError(f"{value!r} is not a number of boots", key=column, valid=f"a whole number from {least}")
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and least <= int(value) <= MAX_COUNT):
+        valid = f"a whole number from {least} to {MAX_COUNT}"
+        raise UserError(f"{value!r} is not a number of boots", key=column, valid=valid)
     return int(value)
 
 

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVEL = 0.95
+WRITTEN = ("validate.txt", "validate.csv", "calibration.png", "calibration.svg")
 CROWDED = 0.03  # points of the plot below this have no room for a label
 
 

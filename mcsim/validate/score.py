@@ -33,13 +33,17 @@ from mcsim.workload import shipped_workloads
 MIN_BOOTS = 15
 ALPHA = 0.05
 CLIP = (0.005, 0.995)
+PROBABILITIES = 1 << 22  # that are in memory at a time
 BASELINE_RAM = 32
 EFFECT_RAM = 35  # where real boots show an effect of the artificial noise
 
 
 def predictive(boots: int, draws: NDArray[np.float64]) -> NDArray[np.float64]:
     """Probability of 0 to `boots` failures, float64[boots + 1]: the mean of Binomial(boots, P) over the draws of P."""
-    return np.asarray(binom.pmf(np.arange(boots + 1)[:, None], boots, draws[None, :]).mean(axis=1))
+    at_once = max(1, PROBABILITIES // len(draws))
+    outcomes = np.arange(boots + 1)
+    parts = (outcomes[first : first + at_once, None] for first in range(0, boots + 1, at_once))
+    return np.concatenate([binom.pmf(part, boots, draws[None, :]).mean(axis=1) for part in parts])
 
 
 def two_sided(failures: int, boots: int, draws: NDArray[np.float64]) -> float:
