@@ -260,7 +260,7 @@ class TestRefused:
         assert str(error).startswith(error.file)
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="No such file"):
+        with pytest.raises(UserError, match="no such file"):
             read_workload(tmp_path / "none.toml")
         (tmp_path / "own.toml").write_bytes(b"\xff")
         with pytest.raises(UserError, match="UTF-8"):

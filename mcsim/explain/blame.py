@@ -161,14 +161,15 @@ def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -
 
     `source` is what `mcsim.run.kernel.load_workload` takes.
     """
-    program = kernel.load_workload(source).arrays
+    workload = kernel.load_workload(source)
+    program = workload.arrays
     layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
     boot = make_boot(program, task.ram >> 20, layout)
     wanted = np.ascontiguousarray(numbers, np.int64)
     sums = page_owner.make_blame()
     done = page_owner.blame_boots(
         program,
-        kernel.kernel_timing(task.timing),
+        kernel.kernel_timing(task.timing, program),
         task.policies.for_kernels(),
         make_sched(program),
         boot,
@@ -179,7 +180,7 @@ def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -
         np.zeros(len(wanted), batch.OUTCOME),
     )
     if done < len(wanted):
-        raise ValueError(f"boot {wanted[done]}: every lane of the program waits for another")
+        raise kernel.no_outcome(workload, int(wanted[done]), boot.result)
     return sums
 
 

@@ -55,12 +55,14 @@ class Population:
         from kernels.sched import make_sched
         from kernels.splitting import RECORDING, block_offsets
 
-        program = kernel.load_workload(source).arrays
+        self._workload = kernel.load_workload(source)
+        program = self._workload.arrays
         layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
         offset = block_offsets(program)
+        self._boot = make_boot(program, task.ram >> 20, layout)
         self._cell = (
-            *(program, kernel.kernel_timing(task.timing), task.policies.for_kernels()),
-            *(make_sched(program), make_boot(program, task.ram >> 20, layout)),
+            *(program, kernel.kernel_timing(task.timing, program), task.policies.for_kernels()),
+            *(make_sched(program), self._boot),
         )
         self._how = (task.seed, offset, order)
         self._seed = task.seed
@@ -106,7 +108,8 @@ class Population:
             where = (self._first + self.boots, move, level, self._proposal, self._particles[part], dangers)
             accepted = move_particles(*self._cell, *self._how, *where)
             if accepted < 0:
-                raise ValueError("every lane of the program waits for another")
+                boot = self._first + self.boots - 1 - accepted
+                raise kernel.no_outcome(self._workload, boot, self._boot.result)
             taken += accepted
             self.boots += len(dangers)
             self._tell(len(dangers))
