@@ -1,5 +1,7 @@
 """Many boots of one machine under one variant: the only entry that the Python face calls."""
 
+import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -40,6 +42,7 @@ from kernels.sched import WRONG as WHY_WRONG
 
 NS_PER_COUNT = 768
 PID_KERNEL = 0  # whose request failed, where no process had made it
+SLICE_SECONDS = 0.25  # for so long about, Python waits for the kernels: then it can see to a Ctrl-C
 STRETCH = 64  # requests that are put in order at a time, at least
 
 # How a boot ends.
@@ -68,7 +71,7 @@ OUTCOME = np.dtype(
 )
 
 
-class WrongProgram(Exception):
+class WrongProgramError(Exception):
     """Boot `boot` has no outcome, for the reason `why` (kernels/program.py), at row `row` of `op` (-1: at none)."""
 
     def __init__(self, boot: int, why: int, row: int) -> None:
@@ -239,7 +242,7 @@ def run_boots(
     """Fill outcomes[i] (OUTCOME) for boot first + i of one machine under one policy.
 
     Boot k depends on nothing but the arguments and k. Thread-safe: each call makes its own work space and lets go of
-    the GIL. Raises ValueError for a RAM size whose initial state is not known, WrongProgram for a boot that has no
+    the GIL. Raises ValueError for a RAM size whose initial state is not known, WrongProgramError for a boot that has no
     outcome.
     """
     layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
@@ -261,6 +264,18 @@ def run_boots_on(
     draw_recordings(program, sched, seed, first, outcomes)
     # Alike ones together: what they have in common is then in the processor's caches.
     order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))
-    without = simulate_boots(program, timing, policy, sched, boot, seed, first, order, outcomes)
-    if without >= 0:
-        raise WrongProgram(first + without, int(boot.result[RESULT_WRONG]), int(boot.result[RESULT_ROW]))
+    for part in slices(len(order)):
+        without = simulate_boots(program, timing, policy, sched, boot, seed, first, order[part], outcomes)
+        if without >= 0:
+            raise WrongProgramError(first + without, int(boot.result[RESULT_WRONG]), int(boot.result[RESULT_ROW]))
+
+
+def slices(count: int, most: int = 1 << 30) -> Iterator[slice]:
+    """Parts of `count` boots, at most so many each: one, then as many as take SLICE_SECONDS. Of none, one part."""
+    place, size = 0, 1
+    while place < max(1, count):
+        began = time.perf_counter()
+        yield slice(place, min(place + size, count))
+        seconds = max(time.perf_counter() - began, 1e-6)
+        place += size
+        size = max(1, min(8 * size, int(size * SLICE_SECONDS / seconds), most))

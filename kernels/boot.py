@@ -163,8 +163,8 @@ class Boot(NamedTuple):
     """The memory of one machine while it boots; fresh_*: after the hand-over of memblock; init_*: as /init starts.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
-    (n, 2), mm and address (bytes) of each named mapping, -1 before its mmap. mm_state: int64, MM_*. tasks: int64, tasks alive and the objects that fit into the
-    slabs of their caches. result: int64, why the boot ended.
+    (n, 2), mm and address (bytes) of each named mapping, -1 before its mmap. mm_state: int64, MM_*. tasks: int64, tasks
+    alive and the objects that fit into the slabs of their caches. result: int64, why the boot ended.
     """
 
     zone: Zone
@@ -239,10 +239,11 @@ def slabs_for(program: Program, ram_mb: int, layout: int) -> int:
         mm_of[named[:, C]] = named[:, A]
         unmapped = mm_of[op[kind == OP_MUNMAP, A]]
         mapped = np.concatenate([np.repeat(op[kind == OP_EXEC, A], 2), op[is_mmap, A]])
-        # An unmapped part in the middle makes one mapping two. Each of them is stored, and NULL over it at the end.
-        mappings = np.bincount(np.concatenate([mapped, unmapped]), minlength=1)
-        stores = 2 * len(mapped) + 4 * len(unmapped)
-        nodes = nodes_of_stores(layout, stores, int(mappings.max()))
+        mms = max(1, int(recording[RECORDING_MMS]))
+        mapped_in, unmapped_in = np.bincount(mapped, minlength=mms), np.bincount(unmapped, minlength=mms)
+        mappings = mapped_in + unmapped_in  # a part unmapped in the middle makes one two
+        # A mapping is stored, and NULL over it at the end. In between, split and shrink make 5 stores at most.
+        nodes = nodes_of_stores(layout, 2 * mapped_in + 6 * unmapped_in, mappings)
         most = np.maximum(most, [nodes, mappings.sum() + 1, mappings.sum() + 1])
     objects = make_slub(max_slabs=1).geometry[:, OBJECTS_PER_SLAB]
     wanted = int((-(-(in_use + most) // objects)).max())

@@ -173,19 +173,19 @@ def make_maple(layout: int = LAYOUT_32, nodes: int = 2048, trees: int = 64, stat
     return maple
 
 
-def nodes_of_stores(layout: int, stores: int, mappings: int) -> int:
-    """How many nodes can be in use after so many stores into trees of at most `mappings` ranges that are not NULL.
+def nodes_of_stores(layout: int, stores: NDArray[np.int64], entries: NDArray[np.int64]) -> int:
+    """How many nodes can be in use after so many stores into each tree, which never has more than so many entries.
 
     Counted as if no node that a store replaces were ever given back (call_rcu), and with those in hand meanwhile.
     """
     slots, minimum = (32, 9) if layout == LAYOUT_32 else (16, 4)
-    ranges = 2 * mappings + 1
-    if ranges < slots:
-        return stores + 4  # one leaf, which a store replaces
+    ranges = 2 * entries + 1  # NULL before, between and behind
+    single = ranges < slots  # one leaf, which each store replaces
     height, room = 1, minimum
-    while room < ranges:
+    while room < ranges.max(initial=0):
         height, room = height + 1, room * minimum
-    return (stores + 1) * (1 + 3 * height)
+    most = 1 + 3 * height
+    return int(stores[single].sum() + most * (stores[~single].sum() + 1))
 
 
 @kernel

@@ -88,7 +88,7 @@ REAPED_EARLY = 2  # a lane is reaped before it was forked
 NO_ADDRESS_SPACE = 3  # a mapping, or the end of one, in an mm before its exec or after its exit
 NO_MAPPING = 4  # a munmap before the mmap or after the mm's exit
 REFUSED = 5  # do_mmap() or do_munmap() says -EINVAL
-TOO_LONG = 6  # more than MAX_TICKS of kernels/sched.py
+TOO_LONG = 6  # more than MAX_TICKS or MAX_QUEUE_STEPS of kernels/sched.py
 NODES_SHORT = 7  # a store into a maple tree ran out of preallocated nodes: Linux crashes, the model has no more to say
 ROWS_SHORT = 8  # more slabs than this simulator has rows for: `slabs_for` of kernels/boot.py is wrong
 

@@ -62,6 +62,8 @@ COUNTS_PER_TICK = 13021  # timer counts of 768 ns in 10 ms
 # A boot may take so many ticks (28 hours), which is about a second of work: a recorded boot takes 500, and 7 million if
 # the slowest factors that an experiment can ask for make all of it 15,000 times as slow.
 MAX_TICKS = 10_000_000
+# And so many steps along queues of lanes, which is another second: a recorded boot takes a thousand.
+MAX_QUEUE_STEPS = 500_000_000
 
 # Run times in microseconds, as CFS on one CPU has them.
 TICK_RUNTIME = 10_000
@@ -122,7 +124,8 @@ KSOFTIRQD = 15
 FIRST_LANE = 16
 WRONG = 17  # why the boot cannot go on (kernels/program.py), RIGHT if it can
 WRONG_ROW = 18  # of `op`, -1 if no request is to blame
-CLOCK_SIZE = 19
+QUEUE_STEPS = 19
+CLOCK_SIZE = 20
 
 # Columns of `way`: what lies between one request of a lane and the next that does more than take time.
 NEXT_EVENT = 0  # row of that request, this one included
@@ -291,12 +294,22 @@ def update_min_vruntime(sched: Sched, with_current: bool) -> None:
 
 
 @inlined_kernel
+def count_steps(sched: Sched, steps: int) -> None:
+    """So many lanes may be looked at now; too many are too long a boot."""
+    clock = sched.clock
+    clock[QUEUE_STEPS] += steps
+    if clock[QUEUE_STEPS] > MAX_QUEUE_STEPS:
+        clock[WRONG] = TOO_LONG
+
+
+@inlined_kernel
 def enqueue(sched: Sched, lane: int) -> None:
     """Make a lane runnable, behind those with the same vruntime."""
     clock = sched.clock
     queue = sched.queue
     position = clock[NR_QUEUED]
     clock[NR_QUEUED] = position + 1
+    count_steps(sched, position)
     vruntime = sched.vruntime[lane]
     while position > 0 and sched.vruntime[queue[position - 1]] <= vruntime:
         queue[position] = queue[position - 1]
@@ -493,6 +506,7 @@ def signal(sched: Sched, event: int, count: int) -> None:
     previous = -1
     lane = sched.event_waiter[event]
     while lane >= 0:
+        count_steps(sched, 1)
         following = sched.next_waiter[lane]
         if sched.wait_count[lane] <= sched.event_count[event]:
             if previous < 0:

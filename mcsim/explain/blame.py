@@ -167,20 +167,13 @@ def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -
     boot = make_boot(program, task.ram >> 20, layout)
     wanted = np.ascontiguousarray(numbers, np.int64)
     sums = page_owner.make_blame()
-    done = page_owner.blame_boots(
-        program,
-        kernel.kernel_timing(task.timing, program),
-        task.policies.for_kernels(),
-        make_sched(program),
-        boot,
-        page_owner.make_page_owners(program, boot.zone),
-        sums,
-        task.seed,
-        wanted,
-        np.zeros(len(wanted), batch.OUTCOME),
-    )
-    if done < len(wanted):
-        raise kernel.no_outcome(workload, int(wanted[done]), boot.result)
+    cell = (program, kernel.kernel_timing(task.timing, program), task.policies.for_kernels(), make_sched(program), boot)
+    found = page_owner.make_page_owners(program, boot.zone)
+    outcomes = np.zeros(len(wanted), batch.OUTCOME)
+    for part in batch.slices(len(wanted)):
+        done = page_owner.blame_boots(*cell, found, sums, task.seed, wanted[part], outcomes[part])
+        if done < len(wanted[part]):
+            raise kernel.no_outcome(workload, int(wanted[part][done]), boot.result)
     return sums
 
 

@@ -23,7 +23,7 @@ REASONS = {
     3: "an address space is used before its exec or after its exit",
     4: "something is unmapped that is not mapped",
     5: "the kernel would refuse this mapping (EINVAL)",
-    6: "it takes more than 28 hours of simulated time",
+    6: "it takes more than 28 hours, or too many processes wait for the CPU",
     7: "a maple tree ran out of preallocated nodes, where Linux crashes",
     8: "the simulator has no room for so many slabs",
 }  # by kernels/program.py, from STUCK on
@@ -58,7 +58,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> NDArray[np.void
     policy = task.policies.for_kernels()
     try:
         batch.run_boots(workload.arrays, machine, policy, timing, task.seed, first, outcomes)
-    except batch.WrongProgram as error:
+    except batch.WrongProgramError as error:
         raise _without_outcome(workload, error.boot, error.why, error.row) from None
     return outcomes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcsim.run import kernel
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from mcsim.model.experiment import Task
 
-SLICE = 32  # boots from one word to the user to the next
+SLICE = 32  # boots from one word to the user to the next, at most
 FIRST_BOOT = 1 << 40  # beyond the numbers of boots that `mcsim run` simulates
 BOOTS_SHIFT = 28  # numbers for each recording in each repetition: more than a chain uses (mcsim/stats/rare.py: SIZES)
 MAX_REPETITIONS = 10_000
@@ -98,12 +98,12 @@ class Population:
         return random_below(self._seed, self._first, PURPOSE_COPY, stage, 0, limit, np.zeros(4, np.uint64))
 
     def _offer(self, chances: tuple[float, ...], level: float) -> int:
+        from kernels.batch import slices
         from kernels.splitting import ALWAYS, Move, move_particles
 
         move = Move(*(round(ALWAYS * chance) for chance in chances))
         taken = 0
-        for begin in range(0, len(self.dangers), SLICE):
-            part: Any = slice(begin, begin + SLICE)
+        for part in slices(len(self.dangers), SLICE):
             dangers = self.dangers[part]
             where = (self._first + self.boots, move, level, self._proposal, self._particles[part], dangers)
             accepted = move_particles(*self._cell, *self._how, *where)

@@ -101,6 +101,12 @@ def _known(values: Rows, known: Rows, rows: Rows, what: str, valid: str, where: 
         raise UserError(f"{what} {int(values[bad[0]])}", key=f"{where}, request {int(rows[bad[0]])}", valid=valid)
 
 
+def _refuse_any(rows: Rows, values: Rows, what: str, where: str = "op") -> None:
+    """Demand that there are no such requests."""
+    if len(rows):
+        raise UserError(f"{what} {int(values[0])}", key=f"{where}, request {int(rows[0])}")
+
+
 def _number(value: int, low: int, high: int, key: str) -> None:
     if not low <= value <= high:
         raise UserError(f"{value} is out of range", key=key, valid=f"{low} to {high}")
@@ -132,9 +138,8 @@ def _check_pre_init(rows: Rows, handles: int) -> None:
     if len(late):
         row = int(number[back][late[0]])
         raise UserError(f"gives back block {a[row]}, which is not taken before", key=f"{where}, request {row}")
-    _known(
-        a[cut], np.setdiff1d(a[cut], a[freed]), number[cut], "gives back a part and the whole of block", "one", where
-    )
+    whole = cut & np.isin(a, a[freed])
+    _refuse_any(number[whole], a[whole], "gives back a part of what is given back as a whole, block", where)
     order = np.zeros(handles, np.int64)
     order[a[taken]] = b[taken]
     pages = np.int64(1) << order[a[cut]]
@@ -230,7 +235,8 @@ def _check_lanes(program: RecordedProgram) -> None:
     if len(early):
         raise UserError("requests follow it", key=f"op, request {early[0]}", valid="a lane's death as its last request")
     logins = np.flatnonzero(kind == flat.OP_LOGIN)
-    _number(len(logins), 1, 1, "requests that log in")
+    if len(logins) != 1:
+        raise UserError(f"{len(logins)} requests log in", key="op", valid="one: the boot has reached its prompt")
 
 
 def _check_columns(program: RecordedProgram) -> None:
@@ -284,7 +290,7 @@ def _check_blocks(program: RecordedProgram) -> None:
     _once(stack[1:], lanes[1:], "has the kernel stack", "lane")
     _known(stack[1:], op[taken, flat.A], lanes[1:], "kernel stack", "a block that a request takes", "lane")
     also = freed[np.isin(op[freed, flat.A], stack[1:])]
-    _known(op[also, flat.A], np.array([], np.int32), also, "gives back the kernel stack", "it goes with its lane")
+    _refuse_any(also, op[also, flat.A], "gives back a kernel stack, which goes with its lane: block")
 
 
 def _check_family(program: RecordedProgram) -> None:
@@ -297,11 +303,11 @@ def _check_family(program: RecordedProgram) -> None:
     lane_of = np.repeat(np.arange(len(lane)), lane[:, flat.LANE_END] - lane[:, flat.LANE_FIRST])
     parent[op[forks, flat.A]] = lane_of[forks]
     own = reaped[op[reaped, flat.A] == lane_of[reaped]]
-    _known(op[own, flat.A], np.array([], np.int32), own, "lane reaps itself:", "another lane")
+    _refuse_any(own, op[own, flat.A], "reaps itself: lane")
     reached = np.zeros(len(lane), bool)
     reached[0] = True
     for each in range(1, len(lane)):
-        way = []
+        way: list[int] = []
         at = each
         while at >= 0 and not reached[at] and len(way) <= len(lane):
             way.append(at)

@@ -100,7 +100,10 @@ class RecordedProgram:
 
     def save(self, path: Path) -> None:
         """Write the program to a compressed NumPy archive. Raises UserError for one that cannot be run."""
-        check_program(self)
+        try:
+            check_program(self)
+        except UserError as error:
+            raise UserError(f"no program that can be run: {error}", file=self.name) from None
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
@@ -120,7 +123,8 @@ class RecordedProgram:
             for name in arrays.keys() ^ _ARRAYS.keys():
                 what = "is missing" if name in _ARRAYS else "is no array of a program"
                 raise UserError(what, key=name[:MAX_WORDS], valid=", ".join(_ARRAYS))
-            program = cls(**facts, **{name: _rows(arrays[name], name) for name in _ARRAYS})
+            rows: dict[str, Any] = {name: _rows(arrays[name], name) for name in _ARRAYS}
+            program = cls(**facts, **rows)
             check_program(program)
         except UserError as error:
             raise error.at(file=path) from None
