@@ -1,5 +1,7 @@
 """Many boots of one machine under one variant: the only entry that the Python face calls."""
 
+import time
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,29 +11,44 @@ from kernels.boot import (
     RESULT_CLASS,
     RESULT_ORDER,
     RESULT_POSITION,
+    RESULT_ROW,
+    RESULT_WRONG,
     Boot,
     begin_boot,
     make_boot,
     place_entry,
     restore_init,
     save_init,
+    wrong,
 )
 from kernels.compile import kernel
 from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 from kernels.page_alloc import largest_free_order, nr_free_pages
 from kernels.policy import Policy
-from kernels.program import LANE_FIRST, LANE_PID, RECORDING_LANE, RECORDING_LANE_END, Program
+from kernels.program import LANE_FIRST, LANE_PID, RECORDING_LANE, RECORDING_LANE_END, RIGHT, Program
 from kernels.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
-from kernels.sched import BOOT_FACTOR, LOGIN, STREAM_LENGTH, Sched, Timing, make_sched, reset_sched, run_step
+from kernels.sched import (
+    BOOT_FACTOR,
+    LOGIN,
+    STREAM_LENGTH,
+    WRONG_ROW,
+    Sched,
+    Timing,
+    make_sched,
+    reset_sched,
+    run_step,
+)
+from kernels.sched import WRONG as WHY_WRONG
 
 NS_PER_COUNT = 768
 PID_KERNEL = 0  # whose request failed, where no process had made it
+SLICE_SECONDS = 0.25  # for so long about, Python waits for the kernels: then it can see to a Ctrl-C
 STRETCH = 64  # requests that are put in order at a time, at least
 
 # How a boot ends.
 BOOTED = 0
 FAILED = 1
-STUCK = 2  # every lane waits for another: the program itself is wrong
+WRONG = 2  # not at all: Boot.result says why, see RESULT_WRONG
 
 # One record a boot: its number; the recordings whose user phase and pre-init phase it runs; whether and why it failed
 # (classes of kernels/boot.py), at which order, in which process of the recording, when (microseconds since the kernel
@@ -52,6 +69,15 @@ OUTCOME = np.dtype(
         ("boot_factor", np.int32),
     ]
 )
+
+
+class WrongProgramError(Exception):
+    """Boot `boot` has no outcome, for the reason `why` (kernels/program.py), at row `row` of `op` (-1: at none)."""
+
+    def __init__(self, boot: int, why: int, row: int) -> None:
+        """For the Python face, which has words for it."""
+        super().__init__(boot, why, row)
+        self.boot, self.why, self.row = boot, why, row
 
 
 class Machine(NamedTuple):
@@ -79,7 +105,7 @@ def lane_of(program: Program, recording: int, row: int) -> int:
 def run_and_place(
     program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, recording: int
 ) -> int:
-    """The user phase of boot `number` on memory as the kernel starts /init: BOOTED, FAILED or STUCK.
+    """The user phase of boot `number` on memory as the kernel starts /init: BOOTED, FAILED or WRONG.
 
     Requests are put in order a stretch at a time, because after a failure nobody asks for the rest.
     """
@@ -89,11 +115,12 @@ def run_and_place(
     while clock[LOGIN] == 0:
         while clock[LOGIN] == 0 and clock[STREAM_LENGTH] < position + STRETCH:
             if not run_step(program, timing, sched, seed, number):
-                return STUCK
+                wrong(boot, clock[WHY_WRONG], clock[WRONG_ROW])
+                return WRONG
         end = clock[STREAM_LENGTH]
         while position < end:
             if not place_entry(boot, program, policy, sched, recording, position):
-                return FAILED
+                return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
             position += 1
     return BOOTED
 
@@ -157,7 +184,7 @@ def end_boot(
 ) -> bool:
     """Run the user phase of boot `number`, if its pre-init phase got memory `ready`, and complete its record.
 
-    outcome: one element, OUTCOME, with what the boot runs. False if it is stuck.
+    outcome: one element, OUTCOME, with what the boot runs. False if it is WRONG.
     """
     recording = np.int64(outcome["recording"])
     result = FAILED
@@ -165,7 +192,7 @@ def end_boot(
         result = run_and_place(program, timing, policy, sched, boot, seed, number, recording)
     else:
         reset_sched(program, timing, sched, seed, number, recording)
-    if result == STUCK:
+    if result == WRONG or boot.result[RESULT_WRONG] != RIGHT:
         return False
     write_outcome(program, sched, boot, number, recording, result == FAILED, outcome)
     return True
@@ -183,7 +210,7 @@ def simulate_boots(
     order: NDArray[np.int64],
     outcomes: Any,
 ) -> int:
-    """Simulate boots first + i for each i of `order` and complete their records; the first i that is stuck, or -1.
+    """Simulate boots first + i for each i of `order` and complete their records; the first i that is WRONG, or -1.
 
     Boots with the same pre-init phase one after another: it leaves the same memory behind for all of them.
     """
@@ -215,8 +242,8 @@ def run_boots(
     """Fill outcomes[i] (OUTCOME) for boot first + i of one machine under one policy.
 
     Boot k depends on nothing but the arguments and k. Thread-safe: each call makes its own work space and lets go of
-    the GIL. Raises ValueError for a RAM size whose initial state is not known and for a program whose lanes wait for
-    each other for ever.
+    the GIL. Raises ValueError for a RAM size whose initial state is not known, WrongProgramError for a boot that has no
+    outcome.
     """
     layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
     boot = make_boot(program, machine.ram_mb, layout)
@@ -237,6 +264,18 @@ def run_boots_on(
     draw_recordings(program, sched, seed, first, outcomes)
     # Alike ones together: what they have in common is then in the processor's caches.
     order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))
-    stuck = simulate_boots(program, timing, policy, sched, boot, seed, first, order, outcomes)
-    if stuck >= 0:
-        raise ValueError(f"boot {first + stuck}: every lane of the program waits for another")
+    for part in slices(len(order)):
+        without = simulate_boots(program, timing, policy, sched, boot, seed, first, order[part], outcomes)
+        if without >= 0:
+            raise WrongProgramError(first + without, int(boot.result[RESULT_WRONG]), int(boot.result[RESULT_ROW]))
+
+
+def slices(count: int, most: int = 1 << 30) -> Iterator[slice]:
+    """Parts of `count` boots, at most so many each: one, then as many as take SLICE_SECONDS. Of none, one part."""
+    place, size = 0, 1
+    while place < max(1, count):
+        began = time.perf_counter()
+        yield slice(place, min(place + size, count))
+        seconds = max(time.perf_counter() - began, 1e-6)
+        place += size
+        size = max(1, min(8 * size, int(size * SLICE_SECONDS / seconds), most))

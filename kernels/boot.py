@@ -11,9 +11,20 @@ from numpy.typing import NDArray
 from kernels.binfmt_flat import load_flat_file
 from kernels.compile import kernel
 from kernels.gfp import GFP_KERNEL, GFP_MOVABLE
-from kernels.maple_tree import PREALLOC_TOPUP, RCU_DONE, RCU_PENDING, Maple, make_maple, rcu_do_batch, reset_maple
+from kernels.maple_tree import (
+    NODE_SHORTAGE,
+    PREALLOC_TOPUP,
+    RCU_DONE,
+    RCU_PENDING,
+    Maple,
+    make_maple,
+    nodes_of_stores,
+    rcu_do_batch,
+    reset_maple,
+)
 from kernels.memblock import PAGES_PER_MB, free_initmem, m68k_reserved, memblock_free_all, memmap_pages
 from kernels.nommu import (
+    EINVAL,
     FAILED_CLASS,
     FAILED_ORDER,
     FAILURES,
@@ -53,8 +64,13 @@ from kernels.program import (
     IMAGE_STACK,
     IMAGE_TEXT,
     KIND,
+    LANE_END,
+    LANE_FIRST,
     LANE_STACK,
     MMAP_FILE_SHIFT,
+    NO_ADDRESS_SPACE,
+    NO_MAPPING,
+    NODES_SHORT,
     OP_COPY_PROCESS,
     OP_EXEC,
     OP_EXIT_MMAP,
@@ -76,8 +92,12 @@ from kernels.program import (
     PRE_WATERMARKS,
     RECORDING_HANDLES,
     RECORDING_LANE,
+    RECORDING_LANE_END,
     RECORDING_MAPPINGS,
     RECORDING_MMS,
+    REFUSED,
+    RIGHT,
+    ROWS_SHORT,
     A,
     B,
     C,
@@ -91,13 +111,22 @@ from kernels.sched import (
     STREAM_TASK_FREE,
     Sched,
 )
-from kernels.slub import MAPLE_NODE, OBJECTS_PER_SLAB, Slub, copy_slub, kmem_cache_alloc, make_slub, reset_slub
+from kernels.slub import (
+    MAPLE_NODE,
+    OBJECTS_PER_SLAB,
+    ROW_FAILURES,
+    Slub,
+    copy_slub,
+    kmem_cache_alloc,
+    make_slub,
+    reset_slub,
+)
 
 # Failure classes; the first three are those of kernels/nommu.py.
 FAILED_NOTHING = 0
 FAILED_OTHER_PAGE = 4  # a page that the workload asked for itself
 
-SLABS = 64  # pages per object cache
+SLABS = 64  # pages per object cache, at least: enough for all recordings
 
 # Objects in a slab of the caches of which each task has one. They are counted only: a slab is taken when all objects
 # are in use and, as there are never more than min_partial (5) of them, never given back. All three objects of a dead
@@ -120,15 +149,22 @@ FREED_EARLY = -2
 RESULT_CLASS = 0
 RESULT_ORDER = 1
 RESULT_POSITION = 2  # in the stream; -1 in the pre-init phase
-RESULT_SIZE = 3
+RESULT_WRONG = 3  # not RIGHT: the boot has no outcome (kernels/program.py says why), whatever the others say
+RESULT_ROW = 4  # of `op`, where that is known, else -1
+RESULT_SIZE = 5
+
+# Values of Boot.mm_state.
+MM_NOT_MADE = 0
+MM_LIVE = 1
+MM_GONE = 2
 
 
 class Boot(NamedTuple):
     """The memory of one machine while it boots; fresh_*: after the hand-over of memblock; init_*: as /init starts.
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
-    (n, 2), mm and address (bytes) of each named mapping. tasks: int64, tasks alive and the objects that fit into the
-    slabs of their caches. result: int64, why the boot ended.
+    (n, 2), mm and address (bytes) of each named mapping, -1 before its mmap. mm_state: int64, MM_*. tasks: int64, tasks
+    alive and the objects that fit into the slabs of their caches. result: int64, why the boot ended.
     """
 
     zone: Zone
@@ -141,6 +177,7 @@ class Boot(NamedTuple):
     handle: NDArray[np.int64]
     pre_handle: NDArray[np.int64]
     mapping: NDArray[np.int64]
+    mm_state: NDArray[np.int64]
     tasks: NDArray[np.int64]
     init_tasks: NDArray[np.int64]
     result: NDArray[np.int64]
@@ -161,23 +198,56 @@ def build_zone(ram_mb: int) -> Zone:
 def make_boot(program: Program, ram_mb: int, layout: int) -> Boot:
     """Memory for boots of a program with `ram_mb` MB (see build_zone) and nodes of LAYOUT_32 or LAYOUT_64."""
     fresh = build_zone(ram_mb)
-    slub = make_slub(max_slabs=SLABS)
+    slabs = slabs_for(program, ram_mb, layout)
+    slub = make_slub(max_slabs=slabs)
     mms = int(program.recording[:, RECORDING_MMS].max())
     return Boot(
         zone=make_zone(0, ram_mb * PAGES_PER_MB),
         fresh_zone=fresh,
         init_zone=make_zone(0, ram_mb * PAGES_PER_MB),
         slub=slub,
-        init_slub=make_slub(max_slabs=SLABS),
-        maple=make_maple(layout, SLABS * int(slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB]), mms),
+        init_slub=make_slub(max_slabs=slabs),
+        maple=make_maple(layout, slabs * int(slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB]), mms),
         nommu=make_nommu(slub, mms),
         handle=np.zeros((int(program.recording[:, RECORDING_HANDLES].max()), 2), np.int64),
         pre_handle=np.zeros((int(program.pre_init_range[:, 2].max()), 2), np.int64),
         mapping=np.zeros((max(1, int(program.recording[:, RECORDING_MAPPINGS].max())), 2), np.int64),
+        mm_state=np.zeros(mms, np.int64),
         tasks=np.zeros(TASKS_SIZE, np.int64),
         init_tasks=np.zeros(TASKS_SIZE, np.int64),
         result=np.zeros(RESULT_SIZE, np.int64),
     )
+
+
+def slabs_for(program: Program, ram_mb: int, layout: int) -> int:
+    """How many slabs a cache can have in any boot of a program: rows for so many never run out.
+
+    A new slab is taken when all objects of the others are in use, so as many objects as can be in use at a time say how
+    many slabs there are. Counted as if nothing were ever given back; and no cache has more slabs than there are pages.
+    """
+    in_use = np.zeros(3, np.int64)  # by cache
+    pre_init = program.pre_init[program.pre_init[:, PRE_KIND] == PRE_KMEM_CACHE_ALLOC]
+    np.add.at(in_use, pre_init[:, PRE_A], pre_init[:, PRE_B])  # of all phases together: more than of any
+    most = np.zeros(3, np.int64)
+    for recording in program.recording:
+        first, last = program.lane[[recording[RECORDING_LANE], recording[RECORDING_LANE_END] - 1]]
+        op = program.op[first[LANE_FIRST] : last[LANE_END]]
+        kind = op[:, KIND]
+        is_mmap = (kind == OP_MMAP) | (kind == OP_MMAP_FILE)
+        mm_of = np.zeros(max(1, int(recording[RECORDING_MAPPINGS])), np.int64)
+        named = op[is_mmap & (op[:, C] >= 0)]
+        mm_of[named[:, C]] = named[:, A]
+        unmapped = mm_of[op[kind == OP_MUNMAP, A]]
+        mapped = np.concatenate([np.repeat(op[kind == OP_EXEC, A], 2), op[is_mmap, A]])
+        mms = max(1, int(recording[RECORDING_MMS]))
+        mapped_in, unmapped_in = np.bincount(mapped, minlength=mms), np.bincount(unmapped, minlength=mms)
+        mappings = mapped_in + unmapped_in  # a part unmapped in the middle makes one two
+        # A mapping is stored, and NULL over it at the end. In between, split and shrink make 5 stores at most.
+        nodes = nodes_of_stores(layout, 2 * mapped_in + 6 * unmapped_in, mappings)
+        most = np.maximum(most, [nodes, mappings.sum() + 1, mappings.sum() + 1])
+    objects = make_slub(max_slabs=1).geometry[:, OBJECTS_PER_SLAB]
+    wanted = int((-(-(in_use + most) // objects)).max())
+    return max(SLABS, min(wanted, ram_mb * PAGES_PER_MB))
 
 
 @kernel
@@ -195,7 +265,10 @@ def reset_processes(boot: Boot) -> None:
     reset_maple(boot.maple)
     reset_nommu(boot.nommu)
     boot.handle[:, 0] = NOT_ALLOCATED
+    boot.mapping[:] = -1
+    boot.mm_state[:] = MM_NOT_MADE
     boot.result[:] = 0
+    boot.result[RESULT_ROW] = -1
 
 
 @kernel
@@ -225,11 +298,32 @@ def restore_init(boot: Boot, policy: Policy) -> None:
 
 
 @kernel
+def wrong(boot: Boot, why: int, row: int) -> None:
+    """Note that the boot has no outcome."""
+    boot.result[RESULT_WRONG] = why
+    boot.result[RESULT_ROW] = row
+
+
+@kernel
+def check_capacity(boot: Boot) -> None:
+    """Note if a request has failed not for want of memory, but because the simulator can go no further."""
+    rows = 0
+    for cache in range(boot.slub.scalar.shape[0]):
+        rows += boot.slub.scalar[cache, ROW_FAILURES]
+    if boot.result[RESULT_WRONG] == RIGHT:
+        if rows != 0:
+            wrong(boot, ROWS_SHORT, -1)
+        elif boot.maple.scalar[NODE_SHORTAGE] != 0:
+            wrong(boot, NODES_SHORT, -1)
+
+
+@kernel
 def fail(boot: Boot, failed_class: int, order: int, position: int) -> bool:
     """Note why the boot ends. Always False, for the caller to return."""
     boot.result[RESULT_CLASS] = failed_class
     boot.result[RESULT_ORDER] = order
     boot.result[RESULT_POSITION] = position
+    check_capacity(boot)
     return False
 
 
@@ -344,11 +438,12 @@ def give_block(boot: Boot, handle: int) -> None:
 
 
 @kernel
-def exec_image(boot: Boot, program: Program, policy: Policy, mm: int, row: int) -> None:
-    """OP_EXEC: a new address space, then the image's mappings."""
+def exec_image(boot: Boot, program: Program, policy: Policy, mm: int, row: int) -> int:
+    """OP_EXEC: a new address space, then the image's mappings. RIGHT, or why that cannot be."""
+    boot.mm_state[mm] = MM_LIVE
     mm_init(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm)
     image = program.image[row]
-    load_flat_file(
+    address = load_flat_file(
         boot.nommu,
         boot.maple,
         boot.slub,
@@ -363,29 +458,49 @@ def exec_image(boot: Boot, program: Program, policy: Policy, mm: int, row: int) 
         np.int64(image[IMAGE_FLAGS]),
         np.int64(image[IMAGE_FILE]),
     )
+    return REFUSED if address == -EINVAL else RIGHT
 
 
 @kernel
-def map_pages(boot: Boot, policy: Policy, mm: int, length: int, mapping: int, file: int, flags: int) -> None:
-    """OP_MMAP and OP_MMAP_FILE."""
+def map_pages(boot: Boot, policy: Policy, mm: int, length: int, mapping: int, file: int, flags: int) -> int:
+    """OP_MMAP and OP_MMAP_FILE. RIGHT, or why that cannot be."""
+    if boot.mm_state[mm] != MM_LIVE:
+        return NO_ADDRESS_SPACE
     address = do_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, length, file, flags, 0)
     if mapping >= 0:
         boot.mapping[mapping, 0] = mm
         boot.mapping[mapping, 1] = address
+    return REFUSED if address == -EINVAL else RIGHT
 
 
 @kernel
-def unmap_pages(boot: Boot, policy: Policy, mapping: int, first: int, pages: int) -> None:
-    """OP_MUNMAP."""
+def unmap_pages(boot: Boot, policy: Policy, mapping: int, first: int, pages: int) -> int:
+    """OP_MUNMAP. RIGHT, or why that cannot be."""
+    mm = boot.mapping[mapping, 0]
+    if mm < 0 or boot.mm_state[mm] != MM_LIVE:
+        return NO_MAPPING
     page_size = boot.nommu.scalar[PAGE_SIZE]
     start = boot.mapping[mapping, 1] + first * page_size
-    mm = boot.mapping[mapping, 0]
-    do_munmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, start, pages * page_size)
+    error = do_munmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, start, pages * page_size)
+    return REFUSED if error == -EINVAL else RIGHT
+
+
+@kernel
+def end_address_space(boot: Boot, policy: Policy, mm: int) -> int:
+    """OP_EXIT_MMAP. RIGHT, or why that cannot be."""
+    if boot.mm_state[mm] != MM_LIVE:
+        return NO_ADDRESS_SPACE
+    boot.mm_state[mm] = MM_GONE
+    exit_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm)
+    return RIGHT
 
 
 @kernel
 def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> bool:
-    """One request of a lane; False if a page of its own was not to be had (mappings note that in Nommu.scalar)."""
+    """One request of a lane; False if a page of its own was not to be had (mappings note that in Nommu.scalar).
+
+    False too, and noted (see RESULT_WRONG), if the request makes no sense when it comes.
+    """
     kind = program.op[row, KIND]
     a = np.int64(program.op[row, A])
     b = np.int64(program.op[row, B])
@@ -394,18 +509,22 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
         return take_block(boot, a, b, c)
     if kind == OP_COPY_PROCESS:
         return copy_process(boot, a, c)
+    why = RIGHT
     if kind == OP_PAGE_FREE:
         give_block(boot, a)
     elif kind == OP_EXEC:
-        exec_image(boot, program, policy, a, b)
+        why = exec_image(boot, program, policy, a, b)
     elif kind == OP_MMAP:
-        map_pages(boot, policy, a, b, c, NO_FILE, 0)
+        why = map_pages(boot, policy, a, b, c, NO_FILE, 0)
     elif kind == OP_MMAP_FILE:
-        map_pages(boot, policy, a, b, c, np.int64(program.op[row, FLAGS]) >> MMAP_FILE_SHIFT, VM_MAYSHARE)
+        why = map_pages(boot, policy, a, b, c, np.int64(program.op[row, FLAGS]) >> MMAP_FILE_SHIFT, VM_MAYSHARE)
     elif kind == OP_MUNMAP:
-        unmap_pages(boot, policy, a, b, c)
+        why = unmap_pages(boot, policy, a, b, c)
     elif kind == OP_EXIT_MMAP:
-        exit_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, a)
+        why = end_address_space(boot, policy, a)
+    if why != RIGHT:
+        wrong(boot, why, row)
+        return False
     return True
 
 

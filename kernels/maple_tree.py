@@ -173,6 +173,21 @@ def make_maple(layout: int = LAYOUT_32, nodes: int = 2048, trees: int = 64, stat
     return maple
 
 
+def nodes_of_stores(layout: int, stores: NDArray[np.int64], entries: NDArray[np.int64]) -> int:
+    """How many nodes can be in use after so many stores into each tree, which never has more than so many entries.
+
+    Counted as if no node that a store replaces were ever given back (call_rcu), and with those in hand meanwhile.
+    """
+    slots, minimum = (32, 9) if layout == LAYOUT_32 else (16, 4)
+    ranges = 2 * entries + 1  # NULL before, between and behind
+    single = ranges < slots  # one leaf, which each store replaces
+    height, room = 1, minimum
+    while room < ranges.max(initial=0):
+        height, room = height + 1, room * minimum
+    most = 1 + 3 * height
+    return int(stores[single].sum() + most * (stores[~single].sum() + 1))
+
+
 @kernel
 def reset_maple(maple: Maple) -> None:
     """All trees empty, no state holds a node, no callback is queued; nothing is given back to the cache."""
@@ -364,7 +379,7 @@ def mt_destroy(maple: Maple, slub: Slub, zone: Zone, tree: int) -> None:
     root = int(maple.tree[tree, ROOT])
     flags = int(maple.tree[tree, FLAGS])
     mt_init_flags(maple, tree, 0)
-    if root < 0:
+    if root < 0 or maple.scalar[NODE_SHORTAGE] != 0:
         return
     if flags & MT_FLAGS_USE_RCU:
         call_rcu(maple, CALLBACK_TREE, root)
@@ -1234,6 +1249,8 @@ def mas_wr_store_entry(maple: Maple, slub: Slub, zone: Zone, mas: int, entry: in
     any node left: the count is the worst case, fewer may do. Nodes left over stay with the state.
     """
     state = maple.state[mas]
+    if maple.scalar[NODE_SHORTAGE] != 0:
+        return -ENOMEM  # a tree is no tree any more
     store_type = mas_wr_store_type(maple, mas, entry)
     count = mas_prealloc_calc(maple, mas, entry, store_type)
     have = state[ALLOCATED]
@@ -1247,7 +1264,7 @@ def mas_wr_store_entry(maple: Maple, slub: Slub, zone: Zone, mas: int, entry: in
     for row in range(maple.scalar[DESTROY]):
         mt_destroy_walk(maple, slub, zone, int(maple.destroy[row]))
     maple.scalar[DESTROY] = 0
-    return 0
+    return -ENOMEM if maple.scalar[NODE_SHORTAGE] != 0 else 0
 
 
 @kernel
@@ -1352,4 +1369,6 @@ def mas_preallocate_range(maple: Maple, slub: Slub, zone: Zone, mas: int, entry:
 
     If the store asks for none, none is taken: should it need one after all, it takes it itself.
     """
+    if maple.scalar[NODE_SHORTAGE] != 0:
+        return -ENOMEM  # a tree is no tree any more
     return int(mas_preallocate_count(maple, slub, zone, mas, range_request(maple, mas, entry), gfp))

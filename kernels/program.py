@@ -80,6 +80,18 @@ PRE_KMEM_CACHE_ALLOC = 4  # A cache, B objects that are never given back
 PRE_WATERMARKS = 5  # setup_per_zone_wmarks()
 PRE_TASKS = 6  # A tasks alive when the phase ends; the pages of their caches were requests of it
 
+# Why a boot has neither an end nor an outcome. Most of it depends on the order in which the lanes' requests come, so no
+# look at the program alone can tell; that the first four happen means that the program itself is wrong.
+RIGHT = 0
+STUCK = 1  # every lane waits for another
+REAPED_EARLY = 2  # a lane is reaped before it was forked
+NO_ADDRESS_SPACE = 3  # a mapping, or the end of one, in an mm before its exec or after its exit
+NO_MAPPING = 4  # a munmap before the mmap or after the mm's exit
+REFUSED = 5  # do_mmap() or do_munmap() says -EINVAL
+TOO_LONG = 6  # more than MAX_TICKS or MAX_QUEUE_STEPS of kernels/sched.py
+NODES_SHORT = 7  # a store into a maple tree ran out of preallocated nodes: Linux crashes, the model has no more to say
+ROWS_SHORT = 8  # more slabs than this simulator has rows for: `slabs_for` of kernels/boot.py is wrong
+
 # Columns of `recording`.
 RECORDING_LANE = 0
 RECORDING_LANE_END = 1

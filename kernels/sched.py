@@ -33,10 +33,14 @@ from kernels.program import (
     OP_SIGNAL,
     OP_SLEEP,
     OP_WAIT,
+    REAPED_EARLY,
     RECORDING_EVENTS,
     RECORDING_LANE,
     RECORDING_LANE_END,
     RESCHED_AFTER,
+    RIGHT,
+    STUCK,
+    TOO_LONG,
     A,
     B,
     Program,
@@ -54,6 +58,12 @@ from kernels.rng import (
 )
 
 COUNTS_PER_TICK = 13021  # timer counts of 768 ns in 10 ms
+
+# A boot may take so many ticks (28 hours), which is about a second of work: a recorded boot takes 500, and 7 million if
+# the slowest factors that an experiment can ask for make all of it 15,000 times as slow.
+MAX_TICKS = 10_000_000
+# And so many steps along queues of lanes, which is another second: a recorded boot takes a thousand.
+MAX_QUEUE_STEPS = 500_000_000
 
 # Run times in microseconds, as CFS on one CPU has them.
 TICK_RUNTIME = 10_000
@@ -112,7 +122,10 @@ BOOT_FACTOR = 13
 LOGIN = 14
 KSOFTIRQD = 15
 FIRST_LANE = 16
-CLOCK_SIZE = 17
+WRONG = 17  # why the boot cannot go on (kernels/program.py), RIGHT if it can
+WRONG_ROW = 18  # of `op`, -1 if no request is to blame
+QUEUE_STEPS = 19
+CLOCK_SIZE = 20
 
 # Columns of `way`: what lies between one request of a lane and the next that does more than take time.
 NEXT_EVENT = 0  # row of that request, this one included
@@ -281,12 +294,22 @@ def update_min_vruntime(sched: Sched, with_current: bool) -> None:
 
 
 @inlined_kernel
+def count_steps(sched: Sched, steps: int) -> None:
+    """So many lanes may be looked at now; too many are too long a boot."""
+    clock = sched.clock
+    clock[QUEUE_STEPS] += steps
+    if clock[QUEUE_STEPS] > MAX_QUEUE_STEPS:
+        clock[WRONG] = TOO_LONG
+
+
+@inlined_kernel
 def enqueue(sched: Sched, lane: int) -> None:
     """Make a lane runnable, behind those with the same vruntime."""
     clock = sched.clock
     queue = sched.queue
     position = clock[NR_QUEUED]
     clock[NR_QUEUED] = position + 1
+    count_steps(sched, position)
     vruntime = sched.vruntime[lane]
     while position > 0 and sched.vruntime[queue[position - 1]] <= vruntime:
         queue[position] = queue[position - 1]
@@ -375,6 +398,8 @@ def run_tick(sched: Sched, user: bool) -> None:
     clock = sched.clock
     clock[NEXT_TICK] += COUNTS_PER_TICK
     clock[JIFFIES] += 1
+    if clock[JIFFIES] > MAX_TICKS:
+        clock[WRONG] = TOO_LONG
     current = clock[CURRENT]
     if current != IDLE:
         sched.vruntime[current] += TICK_RUNTIME
@@ -481,6 +506,7 @@ def signal(sched: Sched, event: int, count: int) -> None:
     previous = -1
     lane = sched.event_waiter[event]
     while lane >= 0:
+        count_steps(sched, 1)
         following = sched.next_waiter[lane]
         if sched.wait_count[lane] <= sched.event_count[event]:
             if previous < 0:
@@ -554,7 +580,11 @@ def run_request(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
     elif kind == OP_EXIT_NOTIFY:
         signal(sched, a, 1)
     elif kind == OP_RELEASE_TASK:
-        put_task(sched, a)
+        if sched.state[a] == NOT_BORN:
+            clock[WRONG] = REAPED_EARLY
+            clock[WRONG_ROW] = row
+        else:
+            put_task(sched, a)
     elif kind == OP_DEAD:
         schedule(sched, DEAD)
     elif kind == OP_LOGIN:
@@ -616,6 +646,7 @@ def start_init(program: Program, timing: Timing, sched: Sched, seed: Any, boot: 
     """The state in which the kernel starts /init: only pid 1 runs. The clock and the factor of the boot are drawn."""
     clock = sched.clock
     clock[:] = 0
+    clock[WRONG_ROW] = -1
     first = np.int64(program.recording[recording, RECORDING_LANE])
     lanes = np.int64(program.recording[recording, RECORDING_LANE_END]) - first
     clock[FIRST_LANE] = first
@@ -626,6 +657,7 @@ def start_init(program: Program, timing: Timing, sched: Sched, seed: Any, boot: 
         sched.draw[lane] = sched.lane_draw[first + lane] - sched.draws[recording, DRAWS_FIRST]
         sched.state[lane] = NOT_BORN
         sched.vruntime[lane] = 0
+        sched.references[lane] = 0
     sched.state[0] = RUNNABLE
     sched.references[0] = 2
     sched.state[lanes] = BLOCKED
@@ -649,14 +681,14 @@ def reset_sched(program: Program, timing: Timing, sched: Sched, seed: Any, boot:
 
 @inlined_kernel
 def run_step(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any) -> bool:
-    """Let whatever is on the CPU go on by one step. False if every lane waits: then the program itself is wrong."""
+    """Let whatever is on the CPU go on by one step. False if the boot cannot go on: `clock` says why (WRONG)."""
     clock = sched.clock
     current = clock[CURRENT]
     if current == IDLE:
         if clock[NR_QUEUED] > 0:
             schedule(sched, RUNNABLE)
         elif clock[NR_SLEEPERS] == 0:
-            return False
+            clock[WRONG] = STUCK
         else:
             clock[NOW] = clock[NEXT_TICK]
             run_tick(sched, True)
@@ -664,14 +696,14 @@ def run_step(program: Program, timing: Timing, sched: Sched, seed: Any, boot: An
         run_ksoftirqd(sched)
     else:
         run_lane(program, timing, sched, seed, boot, current)
-    return True
+    return bool(clock[WRONG] == RIGHT)
 
 
 @kernel
 def run_boot(program: Program, timing: Timing, sched: Sched, seed: Any, boot: Any, recording: int) -> bool:
     """Fill the stream with the requests of one boot in order, up to the login prompt.
 
-    False if the prompt is never reached because every lane waits.
+    False if the prompt is never reached: `clock` says why (WRONG).
     """
     reset_sched(program, timing, sched, seed, boot, recording)
     while sched.clock[LOGIN] == 0:

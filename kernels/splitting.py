@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels.batch import pre_init_of
-from kernels.boot import Boot, begin_boot, place_entry
+from kernels.boot import RESULT_WRONG, Boot, begin_boot, place_entry, wrong
 from kernels.compile import kernel
 from kernels.page_alloc import MAX_ORDER, Zone
 from kernels.policy import Policy
-from kernels.program import KIND, LANE_END, LANE_FIRST, OP_EXEC, RECORDING_LANE, RECORDING_LANE_END, Program
+from kernels.program import KIND, LANE_END, LANE_FIRST, OP_EXEC, RECORDING_LANE, RECORDING_LANE_END, RIGHT, Program
 from kernels.rng import PURPOSE_GAP, philox4x32
 from kernels.sched import (
     CURRENT,
@@ -31,12 +31,14 @@ from kernels.sched import (
     NEXT_EVENT,
     REQUESTS_PER_BLOCK,
     STREAM_LENGTH,
+    WRONG_ROW,
     Sched,
     Timing,
     run_step,
     set_gaps,
     start_init,
 )
+from kernels.sched import WRONG as WHY_WRONG
 
 # Purposes of random numbers, beside those of kernels/rng.py.
 PURPOSE_MOVE = 32  # which coordinates a move draws anew; k = eight coordinates
@@ -56,7 +58,7 @@ ALWAYS = 1 << 16  # a chance of one
 BITS_A_BLOCK = 3
 MEMORY = 0.9  # from one request to the next
 FAILED = math.inf
-STUCK = -1.0  # every lane waits for another: the program itself is wrong
+WRONG = -1.0  # none, for the boot has no outcome: Boot.result says why, see RESULT_WRONG
 
 
 class Move(NamedTuple):
@@ -101,7 +103,7 @@ def draw_words_of_particle(sched: Sched, seed: Any, offset: Any, particle: Any, 
 
 @kernel
 def run_particle(program: Program, timing: Timing, sched: Sched, seed: Any, offset: Any, particle: Any) -> int:
-    """run_boot() of a particle. Returns its recording, -1 if every lane waits."""
+    """run_boot() of a particle. Returns its recording, -1 if it never reaches the prompt."""
     recording: Any = np.int64(particle[RECORDING])
     start_init(program, timing, sched, seed, particle[CLOCK], recording)
     draw_words_of_particle(sched, seed, offset, particle, recording)
@@ -134,13 +136,14 @@ def danger_of(
 ) -> float:
     """How close a particle comes to an exec without a free block of `order`; FAILED if it fails.
 
-    Sums and products in a fixed order: the same on every machine. STUCK if it never ends.
+    Sums and products in a fixed order: the same on every machine. WRONG if it has no outcome.
     """
     recording = run_particle(program, timing, sched, seed, offset, particle)
     if recording < 0:
-        return STUCK
+        wrong(boot, sched.clock[WHY_WRONG], sched.clock[WRONG_ROW])
+        return WRONG
     if not begin_boot(boot, program, policy, pre_init_of(program, seed, particle[PRE_INIT], sched.scratch)):
-        return FAILED
+        return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
     danger = 0.0
     shortage = 0.0
     for position in range(sched.clock[STREAM_LENGTH]):
@@ -149,7 +152,7 @@ def danger_of(
         if what >= 0 and program.op[what, KIND] == OP_EXEC:
             danger += shortage
         if not place_entry(boot, program, policy, sched, recording, position):
-            return FAILED
+            return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
     return danger
 
 
@@ -191,14 +194,14 @@ def move_particles(
 
     particles: int64 (n, coordinates). dangers: float64[n], of them. proposal: int64[coordinates], work space. With a
     move of all coordinates and a level below 0, particle i becomes a plain boot of its recording. Returns how many were
-    taken, -1 if a particle is STUCK.
+    taken, -1 - i if particle i is WRONG.
     """
     taken = 0
     for i in range(particles.shape[0]):
         propose(particles[i], proposal, seed, first + i, move, sched.scratch)
         danger = danger_of(program, timing, policy, sched, boot, seed, offset, order, proposal)
-        if danger == STUCK:
-            return -1
+        if danger == WRONG:
+            return -1 - i
         if danger > level:
             for coordinate in range(proposal.shape[0]):
                 particles[i, coordinate] = proposal[coordinate]

@@ -13,6 +13,7 @@ from kernels.batch import (
     OUTCOME,
     PID_KERNEL,
     Machine,
+    WrongProgramError,
     draw_recordings,
     run_boots,
     run_boots_on,
@@ -349,7 +350,7 @@ def test_a_fork_that_gets_no_page_fails_the_boot_as_another_page(refused, monkey
     arrays, boot = nursery()
     Pages(monkeypatch, refused)
     assert not place(arrays, boot, [STREAM_RCU_QS, 0, 1])
-    assert boot.result.tolist() == [FAILED_OTHER_PAGE, 0, 1]
+    assert boot.result.tolist() == [FAILED_OTHER_PAGE, 0, 1, flat.RIGHT, -1]
 
 
 def test_forks_fill_a_machine_until_one_of_them_fails():
@@ -427,5 +428,6 @@ def test_a_ram_size_whose_initial_state_is_not_known_is_refused(ram):
 
 def test_a_program_that_waits_for_ever_is_refused():
     program = mix([make_program([(flat.OP_WAIT, 0, 0, 1, 1), *login()])])
-    with pytest.raises(ValueError, match="boot 5: every lane of the program waits"):
+    with pytest.raises(WrongProgramError) as caught:
         boots(5, 2, program=program)
+    assert (caught.value.boot, caught.value.why, caught.value.row) == (5, flat.STUCK, -1)

@@ -195,6 +195,10 @@ REFUSED = [
      "process.child.steps[1].image", "missing", "[images.NAME]"),
     ("unknown image", changed(EXEC, '{ do = "exec", image = "tol" },' + MMAP),
      "process.child.steps[1].image", "did you mean 'tool'", "tool"),
+    ("too many blocks", SMALL + "[pre_init]\npages = [{ order = 0, count = 60000 }, { order = 1, count = 60000 }]",
+     "pre_init.pages[2]", "too many blocks", "100000 in all rows"),
+    ("too long", changed(FREE, FREE + "{ do = 'sleep', ticks = 600000 }," * 2), ".steps[7]", "too long", "10000 s"),
+    ("too many steps", changed(FREE, FREE + "{ do = 'run', us = 1 }," * 50_000), "child.steps", "too many", "50000"),
     ("order too high", changed("order = 1", "order = 11"), "process.child.steps[4].order", "11", "0 to 10"),
     ("mmap before exec", changed(EXEC, '{ do = "run", us = 1 },' + MMAP),
      "process.child.steps[2]", "memory of its parent", "exec"),
@@ -261,7 +265,7 @@ class TestRefused:
         assert str(error).startswith(error.file)
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="No such file"):
+        with pytest.raises(UserError, match="no such file"):
             read_workload(tmp_path / "none.toml")
         (tmp_path / "own.toml").write_bytes(b"\xff")
         with pytest.raises(UserError, match="UTF-8"):

@@ -19,7 +19,6 @@ from kernels import batch, page_owner
 from kernels.boot import make_boot
 from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 from kernels.sched import make_sched
-from mcsim.errors import UserError
 from mcsim.explain.owners import OWNERS, owner_set
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
@@ -162,25 +161,19 @@ def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -
 
     `source` is what `mcsim.run.kernel.load_workload` takes.
     """
-    program = kernel.load_workload(source).arrays
+    workload = kernel.load_workload(source)
+    program = workload.arrays
     layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
     boot = make_boot(program, task.ram >> 20, layout)
     wanted = np.ascontiguousarray(numbers, np.int64)
     sums = page_owner.make_blame()
-    done = page_owner.blame_boots(
-        program,
-        kernel.kernel_timing(task.timing),
-        task.policies.for_kernels(),
-        make_sched(program),
-        boot,
-        page_owner.make_page_owners(program, boot.zone),
-        sums,
-        task.seed,
-        wanted,
-        np.zeros(len(wanted), batch.OUTCOME),
-    )
-    if done < len(wanted):
-        raise UserError(f"boot {wanted[done]}: every lane of the program waits for another", key="workload")
+    cell = (program, kernel.kernel_timing(task.timing, program), task.policies.for_kernels(), make_sched(program), boot)
+    found = page_owner.make_page_owners(program, boot.zone)
+    outcomes = np.zeros(len(wanted), batch.OUTCOME)
+    for part in batch.slices(len(wanted)):
+        done = page_owner.blame_boots(*cell, found, sums, task.seed, wanted[part], outcomes[part])
+        if done < len(wanted[part]):
+            raise kernel.no_outcome(workload, int(wanted[part][done]), boot.result)
     return sums
 
 

@@ -98,7 +98,10 @@ class Walk:
     """
 
     def __init__(self, task: Task, source: str, number: int) -> None:
-        """Work out the stream and place the pre-init phase. Raises UserError for a number that no boot has."""
+        """Work out the stream and place the pre-init phase.
+
+        Raises UserError for a number that no boot has and for a boot that has no outcome.
+        """
         if not 0 <= number < MAX_BOOTS:
             valid = f"a whole number from 0 to {MAX_BOOTS - 1}"
             raise UserError(f"{number} is out of range", key="--boot", valid=valid)
@@ -110,16 +113,22 @@ class Walk:
         scratch = self._sched.scratch
         self.recording = batch.recording_of(self.program, task.seed, number, scratch)
         self.phase = batch.pre_init_of(self.program, task.seed, number, scratch)
-        timing = kernel.kernel_timing(task.timing)
-        if not sched.run_boot(self.program, timing, self._sched, task.seed, number, self.recording):
-            raise UserError(f"boot {number}: every lane of the program waits for another", key="workload")
-        self.length = int(self._sched.clock[sched.STREAM_LENGTH])
-        self.position = 0  # of the entry to be placed next
+        timing = kernel.kernel_timing(task.timing, self.program)
         layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
         self.boot = kernel_boot.make_boot(self.program, task.ram // PAGE_SIZE // PAGES_PER_MB, layout)
+        if not sched.run_boot(self.program, timing, self._sched, task.seed, number, self.recording):
+            kernel_boot.wrong(self.boot, self._sched.clock[sched.WRONG], self._sched.clock[sched.WRONG_ROW])
+            raise kernel.no_outcome(self.workload, number, self.boot.result)
+        self.length = int(self._sched.clock[sched.STREAM_LENGTH])
+        self.position = 0  # of the entry to be placed next
         self.boot.pre_handle[:, 0] = -1  # kernels/page_owner.py needs it
         self._first_lane = int(self.program.recording[self.recording, flat.RECORDING_LANE])
         self.failed = not kernel_boot.begin_boot(self.boot, self.program, self._policy, self.phase)
+        self._check()
+
+    def _check(self) -> None:
+        if self.boot.result[kernel_boot.RESULT_WRONG] != flat.RIGHT:
+            raise kernel.no_outcome(self.workload, self.number, self.boot.result)
 
     @property
     def ended(self) -> bool:
@@ -127,10 +136,11 @@ class Walk:
         return self.failed or self.position >= self.length
 
     def step(self) -> None:
-        """Place the next entry; must not be called when the boot has ended."""
+        """Place the next entry; must not be called when the boot has ended. UserError if it makes no sense."""
         self.failed = not kernel_boot.place_entry(
             self.boot, self.program, self._policy, self._sched, self.recording, self.position
         )
+        self._check()
         self.position += 1
 
     def finish(self) -> None:

@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from kernels.program import Program
+
+MOST = 2**63 - 2**32  # int64, with room for what rounding adds
+REASONS = {
+    1: "every process waits for another",
+    2: "a process is reaped before it has started",
+    3: "an address space is used before its exec or after its exit",
+    4: "something is unmapped that is not mapped",
+    5: "the kernel would refuse this mapping (EINVAL)",
+    6: "it takes more than 28 hours, or too many processes wait for the CPU",
+    7: "a maple tree ran out of preallocated nodes, where Linux crashes",
+    8: "the simulator has no room for so many slabs",
+}  # by kernels/program.py, from STUCK on
+
 FAILURE_CLASSES = {1: "contiguous mapping", 2: "slab page", 3: "maple node", 4: "other page"}
 
 
@@ -31,29 +45,69 @@ def load_workload(source: str) -> Any:
 def simulate(task: Task, source: str, first: int, count: int) -> NDArray[np.void]:
     """Outcomes of `count` boots of one task from boot `first` on, an array of `kernels.batch.OUTCOME`.
 
-    `source` is what `load_workload` takes; its digest is `task.workload`.
+    `source` is what `load_workload` takes; its digest is `task.workload`. UserError for a boot without an outcome.
     """
     import numpy as np
 
     from kernels import batch
 
     machine = batch.Machine(ram_mb=task.ram >> 20, pointer_bits=task.machine.pointer_bits)
-    timing = kernel_timing(task.timing)
+    workload = load_workload(source)
+    timing = kernel_timing(task.timing, workload.arrays)
     outcomes = np.zeros(count, dtype=batch.OUTCOME)
     policy = task.policies.for_kernels()
-    batch.run_boots(load_workload(source).arrays, machine, policy, timing, task.seed, first, outcomes)
+    try:
+        batch.run_boots(workload.arrays, machine, policy, timing, task.seed, first, outcomes)
+    except batch.WrongProgramError as error:
+        raise _without_outcome(workload, error.boot, error.why, error.row) from None
     return outcomes
 
 
-def kernel_timing(timing: Timing) -> Any:
-    """The timing of an experiment as the kernels read it, a `kernels.sched.Timing`."""
-    from kernels import sched
+def no_outcome(workload: Any, boot: int, result: NDArray[np.int64]) -> UserError:
+    """What to say of a boot that has no outcome; `result` is its `kernels.boot.Boot.result`."""
+    from kernels.boot import RESULT_ROW, RESULT_WRONG
 
-    return sched.Timing(
+    return _without_outcome(workload, boot, int(result[RESULT_WRONG]), int(result[RESULT_ROW]))
+
+
+def _without_outcome(workload: Any, boot: int, why: int, row: int) -> UserError:
+    where = f"boot {boot}" if row < 0 else f"boot {boot}: {workload.place(row)}"
+    return UserError(f"has no outcome: {REASONS[why]}", file=f"workload {workload.name}", key=where)
+
+
+def why_wrong(why: int, row: int) -> str:
+    """Why the boot of a single program has no outcome, in words; `row` is that of its request, -1 for none."""
+    return REASONS[why] if row < 0 else f"request {row}: {REASONS[why]}"
+
+
+def kernel_timing(timing: Timing, program: Program | None = None) -> Any:
+    """The timing of an experiment as the kernels read it, a `kernels.sched.Timing`.
+
+    UserError if it makes the times of `program` too long for the kernels' numbers.
+    """
+    from kernels import sched
+    from kernels.program import GAP
+
+    made = sched.Timing(
         gap_factor=lognormal_factors(timing.gap_sigma),
         boot_factor=lognormal_factors(timing.boot_sigma, timing.boot_median),
         exec_delay=sched.EXEC_DELAY_DRAWN if timing.jitter == 2 else sched.EXEC_DELAY_NONE,
     )
+    if program is not None:
+        _check_times(program.op[:, GAP], int(made.gap_factor.max()), int(made.boot_factor.max()))
+    return made
+
+
+def _check_times(gaps: NDArray[np.int32], gap_factor: int, boot_factor: int) -> None:
+    """UserError if CPU times can become too long for an int64 when kernels/sched.py:set_gaps multiplies and adds."""
+    from kernels.rng import FACTOR_BITS
+
+    longest = (int(gaps.max()) * gap_factor >> FACTOR_BITS) + 1
+    together = (int(gaps.sum(dtype="int64")) * gap_factor >> FACTOR_BITS) + len(gaps)
+    if max(longest * boot_factor, together * boot_factor >> FACTOR_BITS) >= MOST:
+        raise UserError(
+            "makes the CPU times of this workload too long to count", key="timing", valid="smaller sigmas and median"
+        )
 
 
 @lru_cache(maxsize=16)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mcsim.errors import UserError
 from mcsim.run import kernel
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
     from mcsim.model.experiment import Task
 
-SLICE = 32  # boots from one word to the user to the next
+SLICE = 32  # boots from one word to the user to the next, at most
 FIRST_BOOT = 1 << 40  # beyond the numbers of boots that `mcsim run` simulates
 BOOTS_SHIFT = 28  # numbers for each recording in each repetition: more than a chain uses (mcsim/stats/rare.py: SIZES)
 MAX_REPETITIONS = 10_000
@@ -56,12 +55,14 @@ class Population:
         from kernels.sched import make_sched
         from kernels.splitting import RECORDING, block_offsets
 
-        program = kernel.load_workload(source).arrays
+        self._workload = kernel.load_workload(source)
+        program = self._workload.arrays
         layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
         offset = block_offsets(program)
+        self._boot = make_boot(program, task.ram >> 20, layout)
         self._cell = (
-            *(program, kernel.kernel_timing(task.timing), task.policies.for_kernels()),
-            *(make_sched(program), make_boot(program, task.ram >> 20, layout)),
+            *(program, kernel.kernel_timing(task.timing, program), task.policies.for_kernels()),
+            *(make_sched(program), self._boot),
         )
         self._how = (task.seed, offset, order)
         self._seed = task.seed
@@ -97,17 +98,18 @@ class Population:
         return random_below(self._seed, self._first, PURPOSE_COPY, stage, 0, limit, np.zeros(4, np.uint64))
 
     def _offer(self, chances: tuple[float, ...], level: float) -> int:
+        from kernels.batch import slices
         from kernels.splitting import ALWAYS, Move, move_particles
 
         move = Move(*(round(ALWAYS * chance) for chance in chances))
         taken = 0
-        for begin in range(0, len(self.dangers), SLICE):
-            part: Any = slice(begin, begin + SLICE)
+        for part in slices(len(self.dangers), SLICE):
             dangers = self.dangers[part]
             where = (self._first + self.boots, move, level, self._proposal, self._particles[part], dangers)
             accepted = move_particles(*self._cell, *self._how, *where)
             if accepted < 0:
-                raise UserError("every lane of the program waits for another", key="workload")
+                boot = self._first + self.boots - 1 - accepted
+                raise kernel.no_outcome(self._workload, boot, self._boot.result)
             taken += accepted
             self.boots += len(dangers)
             self._tell(len(dangers))

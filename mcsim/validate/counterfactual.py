@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import program as flat
-from kernels.boot import Boot, make_boot, place_boot
+from kernels.boot import RESULT_ROW, RESULT_WRONG, Boot, make_boot, place_boot
 from kernels.maple_tree import LAYOUT_32
 from kernels.policy import Policy
 from kernels.sched import (
@@ -30,13 +30,15 @@ from kernels.sched import (
     STREAM_RCU_RUN,
     STREAM_STACK_FREE,
     STREAM_TASK_FREE,
+    WRONG,
+    WRONG_ROW,
     Sched,
     Timing,
     make_sched,
     run_boot,
 )
 from mcsim.errors import UserError, did_you_mean
-from mcsim.run.kernel import lognormal_factors
+from mcsim.run.kernel import lognormal_factors, why_wrong
 from mcsim.validate.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.workload.mixture import recordings_folder
 from mcsim.workload.program import RecordedProgram, mix
@@ -103,7 +105,8 @@ class Bench:
     def run_without_noise(self) -> NDArray[np.int64]:
         """The simulated order without timing noise, as a stream."""
         if not run_boot(self.arrays, without_noise(self.program), self.sched, np.uint64(0), np.uint64(0), 0):
-            raise UserError("every lane of the program waits for another", file=self.program.name)
+            clock = self.sched.clock
+            raise UserError(why_wrong(int(clock[WRONG]), int(clock[WRONG_ROW])), file=self.program.name)
         return self.sched.stream[: self.sched.clock[STREAM_LENGTH]].astype(np.int64)
 
     def place_simulated(self, variant: str, ram_mb: int) -> tuple[bool, NDArray[np.int64]]:
@@ -114,6 +117,9 @@ class Bench:
         policy: Policy = recorded_variants()[variant].policies.for_kernels()
         boot: Boot = make_boot(self.arrays, ram_mb, LAYOUT_32)
         booted = place_boot(boot, self.arrays, policy, self.sched, 0, 0)
+        if boot.result[RESULT_WRONG] != flat.RIGHT:
+            why, row = int(boot.result[RESULT_WRONG]), int(boot.result[RESULT_ROW])
+            raise UserError(why_wrong(why, row), file=self.program.name)
         return bool(booted), boot.zone.nr_free.copy()
 
 

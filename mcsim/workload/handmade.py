@@ -6,7 +6,6 @@ slabs that recorded tasks take now and then (OP_COPY_PROCESS) are left out.
 """
 
 import hashlib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,10 +19,12 @@ from kernels.binfmt_flat import FLAT_FLAG_RAM
 from kernels.gfp import GFP_KERNEL
 from kernels.memblock import INITMEM_PAGES, INITMEM_START, PAGE_SIZE
 from kernels.slub import MAPLE_NODE
+from mcsim import files
 from mcsim.errors import UserError, did_you_mean
 from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZE_SYNTAX, parse_size
 from mcsim.trace.recording import NS_PER_COUNT
+from mcsim.workload.check import MAX_LANES, check_program
 from mcsim.workload.program import RecordedProgram, read_gaps
 
 # gfp flags as the recordings have them: argument pages of an exec, kernel stacks.
@@ -52,6 +53,10 @@ CLEAR_COUNTS_PER_KB = 4
 MAX_SIZE = 1 << 30
 MAX_MAPPING_STEPS = 1000  # the object caches of a simulated machine have room for that many
 MAX_US = 600_000_000
+MAX_SECONDS = 10_000  # CPU time and sleep of all processes together
+MAX_STEPS = 50_000
+MAX_BLOCKS = 100_000  # of the pre-init phase
+TICKS_PER_SECOND = 100
 NEVER = 0  # the event that is never signalled
 POOL_WORKQUEUES = 2  # objects of the maple nodes' merged cache that workqueue_init_early() takes first
 NAME_SYNTAX = "a text in quotes"
@@ -215,15 +220,8 @@ def read_workload(path: Path) -> RecordedProgram:
 
     Raises UserError: a file that cannot be read, and anything in it that is not valid.
     """
-    try:
-        content = path.read_bytes()
-        values = tomllib.loads(content.decode())
-    except OSError as error:
-        raise UserError(f"cannot be read: {error.strerror}", file=path, valid="a readable TOML file") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"is not UTF-8 text (byte {error.start})", file=path, valid="a TOML file") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"not valid TOML: {error}", file=path, valid="TOML, as in key = 'text'") from None
+    content = files.read_bytes(path)
+    values = files.parse_toml(files.read_text(path), path)
     try:
         return _compile(values, path.stem, hashlib.sha256(content).hexdigest())
     except UserError as error:
@@ -297,6 +295,7 @@ def _compile(values: dict[str, Any], name: str, sha256: str) -> RecordedProgram:
         pre_init_handles=pre_init_handles,
     )
     _Compiler(images, processes).compile_into(program)
+    check_program(program)
     return program
 
 
@@ -309,6 +308,9 @@ def _pre_init(table: PreInit) -> tuple[np.ndarray, int]:
     handles = 0
     for number, value in enumerate(table.pages, 1):
         request = _section(PageRequests, value, f"pre_init.pages[{number}]")
+        if handles + request.count > MAX_BLOCKS:
+            valid = f"a count of at most {MAX_BLOCKS} in all rows together"
+            raise UserError("too many blocks", key=f"pre_init.pages[{number}]", valid=valid)
         for _ in range(request.count):
             rows.append((flat.PRE_PAGE_ALLOC, handles, request.order, GFP_KERNEL))
             handles += 1
@@ -322,17 +324,30 @@ def _pre_init(table: PreInit) -> tuple[np.ndarray, int]:
 def _check_processes(tables: list[Any]) -> dict[str, _Checked]:
     """The processes by name, each step checked by itself."""
     processes: dict[str, _Checked] = {}
-    mapping_steps = 0
+    mapping_steps = number_of_steps = 0
+    seconds = 0.0
+    if len(tables) > MAX_LANES:
+        raise UserError(f"{len(tables)} processes are too many", key="process", valid=f"at most {MAX_LANES}")
     for lane, table in enumerate(tables):
         given = table.get("name") if isinstance(table, dict) else None
         key = f"process.{given}" if isinstance(given, str) and given else f"process[{lane + 1}]"
         process = _section(Process, table, key)
         if process.name in processes:
             raise UserError(f"{process.name!r} is there twice", key=f"{key}.name", valid="a name of its own")
+        number_of_steps += len(process.steps)
+        if number_of_steps > MAX_STEPS:
+            valid = f"at most {MAX_STEPS} steps of all processes together"
+            raise UserError("too many steps", key=f"{key}.steps", valid=valid)
         steps = [_step(value, f"{key}.steps[{number}]") for number, value in enumerate(process.steps, 1)]
         for each in steps[:-1]:
             if isinstance(each.step, LAST_STEPS):
                 raise UserError("steps follow it", key=each.key, valid="exit or login as the last step")
+        for each in steps:
+            seconds += each.step.us / 1e6 if isinstance(each.step, Run) else 0
+            seconds += each.step.ticks / TICKS_PER_SECOND if isinstance(each.step, Sleep) else 0
+            if seconds > MAX_SECONDS:
+                valid = f"at most {MAX_SECONDS} s of run and sleep in all processes together"
+                raise UserError("makes the boot too long", key=each.key, valid=valid)
         mapping_steps += sum(isinstance(each.step, Exec | Mmap | Munmap) for each in steps)
         processes[process.name] = _Checked(process.name, key, lane, steps)
     if mapping_steps > MAX_MAPPING_STEPS:

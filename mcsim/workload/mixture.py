@@ -4,9 +4,15 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from kernels.program import LANE_PID, Program
+import numpy as np
+
+from kernels.program import LANE_FIRST, LANE_PID, Program
+from mcsim import files
 from mcsim.errors import UserError, did_you_mean
 from mcsim.workload.program import RecordedProgram, mix
+
+MAX_PROGRAMS = 10_000
+MAX_REQUESTS = 10_000_000  # of all programs together
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,16 @@ class Workload:
             if lane[LANE_PID] == pid:
                 return name
         return "kernel"
+
+    def place(self, row: int) -> str:
+        """Where a row of `arrays.op` comes from: `C_V0_64MB_j0_a, op, request 17 (sh)`."""
+        lane = int(np.searchsorted(self.arrays.lane[:, LANE_FIRST], row, side="right")) - 1
+        for program in self.user_phases:
+            if row < len(program.op):
+                return f"{program.name}, op, request {row} ({program.names[lane]})"
+            row -= len(program.op)
+            lane -= len(program.lane)
+        raise IndexError(row)
 
     def describe(self) -> str:
         """One line for reports."""
@@ -62,13 +78,13 @@ def load(source: str | Path) -> Workload:
     """
     shipped = shipped_workloads()
     path = shipped.get(str(source), Path(source))
-    if path.is_dir():
-        programs = [RecordedProgram.read(file) for file in sorted(path.rglob("*.npz"))]
-    elif path.suffix == ".toml" and path.is_file():
+    if files.is_folder(path):
+        programs = _read_folder(path)
+    elif path.suffix == ".toml" and files.is_file(path):
         from mcsim.workload.handmade import read_workload
 
         programs = [read_workload(path)]
-    elif path.is_file():
+    elif files.is_file(path):
         programs = [RecordedProgram.read(path)]
     else:
         raise UserError(
@@ -79,6 +95,18 @@ def load(source: str | Path) -> Workload:
         raise UserError("no program in it has a user phase", file=path, valid="recordings with scheduler records")
     arrays = mix(programs)
     return Workload(path.stem, tuple(programs), arrays, _digest(arrays))
+
+
+def _read_folder(path: Path) -> list[RecordedProgram]:
+    programs: list[RecordedProgram] = []
+    requests = 0
+    for file in sorted(path.rglob("*.npz")):
+        programs.append(RecordedProgram.read(file))
+        requests += len(programs[-1].op) + len(programs[-1].pre_init)
+        if len(programs) > MAX_PROGRAMS or requests > MAX_REQUESTS:
+            valid = f"at most {MAX_PROGRAMS} programs with {MAX_REQUESTS} requests together"
+            raise UserError("holds more than can be simulated", file=path, valid=valid)
+    return programs
 
 
 def _digest(arrays: Program) -> str:

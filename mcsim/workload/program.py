@@ -1,7 +1,7 @@
 """The program of one recorded boot as it is kept in a file, and the mixture of many as the kernels read it."""
 
+import io
 import json
-import zipfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kernels import program as flat
+from mcsim import files
 from mcsim.errors import UserError
+from mcsim.workload.check import COUNTS_PER_TICK, MAX_REQUESTS, MAX_WORDS, check_program
 
 FORMAT = 2
-_ARRAYS = ("pre_init", "op", "record", "lane", "image", "stack_free", "task_free")
+# Arrays by name, with their columns; 0: a plain list.
+_ARRAYS = {
+    "pre_init": flat.PRE_COLUMNS,
+    "op": flat.OP_COLUMNS,
+    "record": 0,
+    "lane": flat.LANE_COLUMNS,
+    "image": flat.IMAGE_COLUMNS,
+    "stack_free": 2,
+    "task_free": 0,
+}
+# Numbers by name, with the highest; the lowest is 0.
+_NUMBERS = {
+    "ram_mb": 1 << 20,
+    "jitter": 2,
+    "pre_init_handles": MAX_REQUESTS,
+    "handles": MAX_REQUESTS,
+    "events": MAX_REQUESTS,
+    "mms": MAX_REQUESTS,
+    "mappings": MAX_REQUESTS,
+    "first_tick": COUNTS_PER_TICK,
+}
+_TEXTS = ("name", "environment", "variant", "sha256")
+_MAX_BYTES = 128 << 20  # of all arrays
+_VALID = "a program that `mcsim import` made"
 
 # Exec reads the image in batches of 15 pages, cond_resched() before each: shares of the time from the mapping to the
 # end of exec, measured at 253 switches in recordings (images of 800 KB). The rest relocates, and nothing can interrupt
@@ -74,27 +99,77 @@ class RecordedProgram:
         return RecordedProgram(**{name: getattr(self, name) for name in kept})
 
     def save(self, path: Path) -> None:
-        """Write the program to a compressed NumPy archive."""
+        """Write the program to a compressed NumPy archive. Raises UserError for one that cannot be run."""
+        try:
+            check_program(self)
+        except UserError as error:
+            raise UserError(f"no program that can be run: {error}", file=self.name) from None
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
         text = json.dumps({"format": FORMAT, **facts}, sort_keys=True)
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         # Columns compress better than rows.
         packed: dict[str, Any] = {name: np.ascontiguousarray(array.T) for name, array in arrays.items()}
-        np.savez_compressed(path, facts=np.frombuffer(text.encode(), np.uint8), **packed)
+        archive = io.BytesIO()
+        np.savez_compressed(archive, facts=np.frombuffer(text.encode(), np.uint8), **packed)
+        with files.written(path):
+            files.write_atomically(path, archive.getvalue())
 
     @classmethod
     def read(cls, path: Path) -> "RecordedProgram":
-        """Read what save() wrote. Raises UserError for any other file."""
+        """Read what save() wrote. Raises UserError for any other file, and for one that cannot be run."""
+        arrays = files.read_arrays(path, limit=_MAX_BYTES, valid=_VALID)
         try:
-            with np.load(path) as archive:
-                facts = json.loads(archive["facts"].tobytes())
-                if facts.pop("format", None) != FORMAT:
-                    raise UserError("an extracted program of another format", file=path, valid=f"format {FORMAT}")
-                arrays: dict[str, Any] = {name: np.ascontiguousarray(archive[name].T) for name in _ARRAYS}
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise UserError(f"not an extracted program: {error}", file=path) from None
-        facts["names"] = tuple(facts["names"])
-        return cls(**facts, **arrays)
+            facts = _read_facts(arrays.pop("facts", None), path)
+            for name in arrays.keys() ^ _ARRAYS.keys():
+                what = "is missing" if name in _ARRAYS else "is no array of a program"
+                raise UserError(what, key=name[:MAX_WORDS], valid=", ".join(_ARRAYS))
+            rows: dict[str, Any] = {name: _rows(arrays[name], name) for name in _ARRAYS}
+            program = cls(**facts, **rows)
+            check_program(program)
+        except UserError as error:
+            raise error.at(file=path) from None
+        return program
+
+
+def _rows(array: NDArray[Any], name: str) -> NDArray[np.int32]:
+    """An array of a file, which has columns for rows, as the kernels read it. UserError for any other."""
+    columns = _ARRAYS[name]
+    if array.dtype != np.dtype("<i4"):
+        # The digest and the kernels would read different numbers.
+        raise UserError(f"has numbers of the type {array.dtype.str}", key=name, valid="<i4 (int32)")
+    if array.ndim != (2 if columns else 1) or (columns and array.shape[0] != columns):
+        raise UserError(f"has the shape {array.shape}", key=name, valid=f"({columns}, n)" if columns else "(n)")
+    return np.ascontiguousarray(array.T)
+
+
+def _read_facts(array: NDArray[Any] | None, path: Path) -> dict[str, Any]:
+    """What a program is beside its arrays."""
+    if array is None or array.dtype != np.uint8 or array.ndim != 1:
+        raise UserError("not an extracted program: it has no facts", valid=_VALID)
+    facts = files.parse_json(array.tobytes(), path, valid=_VALID)
+    if not isinstance(facts, dict):
+        raise UserError("is not a table", key="facts", valid=_VALID)
+    if facts.pop("format", None) != FORMAT:
+        raise UserError("an extracted program of another format", valid=f"format {FORMAT}")
+    known = {*_NUMBERS, *_TEXTS, "names"}
+    for name in sorted(facts.keys() ^ known):
+        what = "is missing" if name in known else "is no fact of a program"
+        raise UserError(what, key=f"facts.{files.printable(name[:MAX_WORDS])}", valid=", ".join(sorted(known)))
+    for name, most in _NUMBERS.items():
+        value = facts[name]
+        if type(value) is not int or not 0 <= value <= most:
+            raise UserError("is no such number", key=f"facts.{name}", valid=f"a whole number from 0 to {most}")
+    names = facts["names"]
+    if not isinstance(names, list) or not all(map(_is_word, names)):
+        raise UserError("is no list of names", key="facts.names", valid=f"texts of at most {MAX_WORDS} characters")
+    for name in _TEXTS:
+        if not _is_word(facts[name]):
+            raise UserError("is no such text", key=f"facts.{name}", valid=f"a text of at most {MAX_WORDS} characters")
+    return {**facts, "names": tuple(names)}
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_WORDS and value.isprintable()
 
 
 def mix(programs: list[RecordedProgram]) -> flat.Program:
