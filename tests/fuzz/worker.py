@@ -19,6 +19,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -44,10 +45,10 @@ class Worker:
 
     def try_one(self, choices: Any) -> bool:
         """Make an input, have it read, tell how that ended; False for a finding."""
-        number, self.number = self.number, self.number + 1
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir()
-        case = self.module.make(choices, self.corpus, self.folder)
+        case = self.module.make(choices, self.corpus, self.folder)  # Hypothesis may give up here
+        number, self.number = self.number, self.number + 1
         self.case.write_text(json.dumps(case))
         self.say([number])
         verdict, kind, text = attempt(self.module, self.corpus, self.folder, case)
@@ -107,6 +108,7 @@ def hypothesis(worker: Worker, seed: int, first: int, count: int) -> None:
     """Inputs of Hypothesis; after a finding it looks for a smaller one."""
     from hypothesis import HealthCheck, Phase, given, settings, strategies
     from hypothesis import seed as seeded
+    from hypothesis.errors import Flaky
 
     from tests.fuzz.choices import Choices
 
@@ -123,17 +125,11 @@ def hypothesis(worker: Worker, seed: int, first: int, count: int) -> None:
     )
     @given(strategies.data())
     def look(data: Any) -> None:
-        if worker.number >= first + count:
-            return
         if not worker.try_one(Choices.drawn(data)):
             raise FoundError
 
-    while worker.number < first + count:
-        try:
-            look()
-            return  # Hypothesis has no more to try
-        except FoundError:
-            return
+    with suppress(FoundError, Flaky):  # told already; the supervisor starts the next worker with the rest
+        look()
 
 
 def atheris(worker: Worker, seed: int, first: int, count: int) -> None:
