@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from tests.fuzz.worker import KEPT
-
 ROOT = Path(__file__).parents[2]
 LIMIT = 30.0  # seconds for one input; the slowest real one takes one
 START = 600.0  # seconds until the first input: kernels may have to be compiled
+KEPT = 3  # findings of one kind
 BATCH = 2000  # inputs of one worker
 VERDICTS = ("accepted", "refused", "traceback", "hang", "crash", "wrong")
 FINDINGS = VERDICTS[2:]
@@ -179,10 +178,14 @@ class Supervisor:
                 return
             key = (batch.name, verdict, kind)
             self.tally.kinds[key] += 1
-            if self.tally.kinds[key] <= KEPT:
-                self._keep(batch, scratch, number, key, text)
+            kept = self.tally.kept.setdefault(key, [])
+            if len(kept) == KEPT and batch.engine == "hypothesis":  # a later one is a smaller one
+                shutil.rmtree(kept.pop())
+            if len(kept) < KEPT:
+                kept.append(self._keep(batch, scratch, number, key, text))
+        shutil.rmtree(scratch / "found" / str(number), ignore_errors=True)
 
-    def _keep(self, batch: Batch, scratch: Path, number: int, key: tuple[str, str, str], text: str) -> None:
+    def _keep(self, batch: Batch, scratch: Path, number: int, key: tuple[str, str, str], text: str) -> Path:
         """The input of a finding and what it did, as a folder."""
         place = self.findings / f"{batch.name}-{batch.engine}-{self.seed}-{number}"
         shutil.rmtree(place, ignore_errors=True)
@@ -190,7 +193,6 @@ class Supervisor:
         again = f"--target {batch.name} --seed {self.seed} --only {number}"
         how = f"python -m tests.fuzz {again}" if batch.engine == "counted" else f"python -m tests.fuzz --replay {place}"
         (place / "finding.txt").write_text(f"{' '.join(key)}\nagain: {how}\n\n{text}")
-        self.tally.kept.setdefault(key, []).append(place)
         there = scratch / "found" / str(number)
         for name in ("input", "case.json"):  # of a worker that is dead: the last that it tried
             source = (there if there.is_dir() else scratch) / name
@@ -198,3 +200,4 @@ class Supervisor:
                 shutil.copytree(source, place / name, symlinks=True, dirs_exist_ok=True)
             elif source.is_file():
                 shutil.copy(source, place / name)
+        return place

@@ -17,7 +17,6 @@ import shutil
 import sys
 import traceback
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,6 @@ from types import ModuleType
 from typing import Any
 
 MEMORY = 8 << 30  # bytes of address space of a worker; most of it is reserved by libraries and never touched
-KEPT = 3  # findings of one kind
 ACCEPTED, REFUSED, TRACEBACK, WRONG = "accepted", "refused", "traceback", "wrong"
 
 
@@ -40,7 +38,6 @@ class Worker:
         self.module, self.corpus, self.say = module, corpus, say
         self.folder, self.case = scratch / "input", scratch / "case.json"
         self.found = scratch / "found"
-        self.kinds: Counter[str] = Counter()
         self.number = 0
 
     def try_one(self, choices: Any) -> bool:
@@ -55,10 +52,9 @@ class Worker:
         if verdict in (ACCEPTED, REFUSED):
             self.say([number, verdict, "", ""])
             return True
-        self.kinds[kind] += 1
-        if self.kinds[kind] <= KEPT:  # before the next input takes its place
-            shutil.copytree(self.folder, self.found / str(number) / "input", symlinks=True, dirs_exist_ok=True)
-            shutil.copy(self.case, self.found / str(number))
+        # Before the next input takes its place; the supervisor takes what it wants.
+        shutil.copytree(self.folder, self.found / str(number) / "input", symlinks=True, dirs_exist_ok=True)
+        shutil.copy(self.case, self.found / str(number))
         self.say([number, verdict, kind, text])
         return False
 
