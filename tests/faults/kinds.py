@@ -349,7 +349,7 @@ def missing_chunk(world: World, number: int) -> None:
 
 
 def edited_manifest(world: World, number: int) -> None:
-    """A manifest or experiment that is cut off, empty, gone, of another shape or another experiment: never a traceback."""
+    """A manifest or experiment cut off, empty, gone, of another shape or another experiment: never a traceback."""
     out = world.new("report")
     path = out / ("manifest.json", "experiment.json", "experiment.toml")[number % 3]
     whole = path.read_bytes()
@@ -432,7 +432,7 @@ def narrow_terminal(world: World, number: int) -> None:
 
 
 def damaged_cache(world: World, number: int) -> None:
-    """Files of the compile cache are cut off, flipped, emptied: the right answer, or a message that names the folder."""
+    """Files of the compile cache cut off, flipped, emptied: the right answer, or a message that names the folder."""
     cache = copied_cache(world)
     random = world.random(number, 1 << 23)
     ending = (".nbi", ".nbc")[number % 2]

@@ -12,6 +12,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -246,10 +247,8 @@ class Running:
     def end(self) -> None:
         """Nothing of it stays."""
         for number in (self.process.pid, *self.family()):
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         self.process.communicate()
 
     def family(self) -> list[int]:

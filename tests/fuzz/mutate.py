@@ -215,15 +215,17 @@ def other_bytes(choices: Choices, content: bytes) -> bytes:
     return bytes(damaged)
 
 
-def hostile_text(choices: Choices, text: str, opening: str, closing: str) -> str:
+def hostile_text(choices: Choices, text: str) -> str:
     """A text format bent as a whole: nested without end, numbers without end, lines twice, other ends of lines."""
     lines = text.splitlines()
     place = choices.below(len(lines) + 1)
     number = choices.pick(("9" * 5000, "1e999", "nan", "0x10", "-1", "1_0"))
     deep = choices.pick((10, 500, 20_000))
+    opening, closing = choices.pick((("[", "]"), ('{"a":', "0}"), ("{a=", "0}"), ('"', '"')))
     return choices.pick(
         (
-            f"{text}\n{opening * deep}{closing * deep}",
+            re.sub(r"(?<=[:= ])\d+\b", f"{opening * deep}{closing * deep}", text, count=1),
+            opening * deep + closing * deep,
             re.sub(r"\d+", number, text, count=place),
             "\n".join([*lines[:place], *lines[place:][:1], *lines[place:]]),
             "\n".join(lines[:place]),

@@ -28,7 +28,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
             )
     text = "\n".join(",".join(row) for row in rows) + "\n"
     if kind == 7:
-        text = hostile_text(choices, text, '"', ",")
+        text = hostile_text(choices, text)
     content = text.encode(choices.pick(("utf-8", "utf-8", "utf-8-sig", "utf-16")), errors="surrogatepass")
     (folder / "counts.csv").write_bytes(other_bytes(choices, content) if kind > 7 else content)
     return {}

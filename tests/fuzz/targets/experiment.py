@@ -77,7 +77,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     if kind < 6:
         text = toml(other_document(choices, tomllib.loads(text)))
     elif kind < 8:
-        text = hostile_text(choices, text, "x = " + "[" * choices.pick((0, 1)) + "[", "]")
+        text = hostile_text(choices, text)
     content = text.encode(errors="surrogatepass")
     if kind == 8:
         content = other_bytes(choices, content)

@@ -34,7 +34,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
         place = choices.below(len(lines))
         lines[place] = json.dumps(other_document(choices, json.loads(lines[place])))
     elif kind == 7:
-        path.write_text(hostile_text(choices, "\n".join(lines), "[", "]"))
+        path.write_text(hostile_text(choices, "\n".join(lines)))
         return {}
     content = ("\n".join(lines) + "\n").encode()
     path.write_bytes(other_bytes(choices, content) if kind > 7 else content)

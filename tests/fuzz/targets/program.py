@@ -40,7 +40,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
             facts = other_document(choices, facts)
         text = json.dumps(facts)
         if kind == 1:
-            text = hostile_text(choices, text, "[", "]")
+            text = hostile_text(choices, text)
         if kind > 5:
             for _ in range(choices.times()):
                 each = choices.pick(

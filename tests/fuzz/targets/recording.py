@@ -35,7 +35,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     if kind == 0:
         symbols = other_bytes(choices, symbols)
     if kind == 1:
-        symbols = hostile_text(choices, symbols.decode(), '"', ",").encode(errors="surrogatepass")
+        symbols = hostile_text(choices, symbols.decode()).encode(errors="surrogatepass")
     if kind == 2:
         content = other_bytes(choices, source.read_bytes())
     else:

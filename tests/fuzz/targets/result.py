@@ -90,7 +90,7 @@ def _bend_text(choices: Choices, path: Path) -> None:
             document = other_document(choices, document)
         content = json.dumps(document).encode()
     else:
-        content = hostile_text(choices, text, '{"a":', "}").encode(errors="surrogatepass")
+        content = hostile_text(choices, text).encode(errors="surrogatepass")
     path.write_bytes(other_bytes(choices, content) if choices.chance(10) else content)
 
 

@@ -21,7 +21,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     if kind < 7:
         text = toml(other_document(choices, tomllib.loads(text)))
     elif kind < 9:
-        text = hostile_text(choices, text, "x = [", "]")
+        text = hostile_text(choices, text)
     content = text.encode(errors="surrogatepass")
     (folder / "timing.toml").write_bytes(other_bytes(choices, content) if kind == 9 else content)
     return {}

@@ -38,7 +38,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
             vector = other_document(choices, vector)
         lines[place] = json.dumps(vector, ensure_ascii=False)
     elif kind == 7:
-        lines[place] = hostile_text(choices, lines[place], "[", "]")
+        lines[place] = hostile_text(choices, lines[place])
     content = "\n".join(lines).encode(errors="surrogatepass")
     if kind == 8:
         content = other_bytes(choices, content)

@@ -42,7 +42,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     if kind < 8:
         text = toml(other_document(choices, tomllib.loads(text)))
     elif kind == 8:
-        text = hostile_text(choices, text, "x = [", "]")
+        text = hostile_text(choices, text)
     content = text.encode(errors="surrogatepass")
     (folder / "workload.toml").write_bytes(other_bytes(choices, content) if kind == 9 else content)
     return {"variant": choices.below(7), "ram": choices.below(5)}
