@@ -130,7 +130,7 @@ def test_a_broken_reader_of_mcsim_is_found(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(workload, "run", run)
     found = set()
-    for number in range(1500):
+    for number in range(500):
         folder = tmp_path / str(number)
         folder.mkdir()
         case = workload.make(Choices.counted(0, "workload", number), tmp_path, folder)

@@ -51,7 +51,6 @@ def kill_at_any_time(world: World, number: int) -> None:
     running = world.start(world.run_command.words, out)
     time.sleep(float(world.random(number, 1 << 20).uniform(0.0, world.seconds)))
     done = running.kill((signal.SIGKILL, signal.SIGTERM)[number % 2])
-    running.check_gone()
     if "Traceback" in done.err:
         raise FaultError("traceback", done.err[-1500:])
     world.recovers(world.run_command, out)
@@ -70,7 +69,6 @@ def interrupted(world: World, number: int) -> None:
     out = world.new("run")
     running = begun(world, LONG, out)
     done = running.kill(signal.SIGINT)
-    running.check_gone()
     if done.code != 130 or "Traceback" in done.err:
         raise FaultError(
             "traceback" if "Traceback" in done.err else "wrong", f"exit code {done.code}: {done.err[-1000:]}"
@@ -100,7 +98,6 @@ def parent_killed(world: World, number: int) -> None:
     done = running.kill((signal.SIGKILL, signal.SIGTERM)[number % 2])
     if "Traceback" in done.err:
         raise FaultError("traceback", done.err[-1500:])
-    running.check_gone()
     continued(world, out)
 
 

@@ -240,9 +240,15 @@ class Running:
         return Done(self.process.returncode, out, err)
 
     def kill(self, number: int = signal.SIGKILL) -> Done:
-        """A signal to the command alone, not to its children."""
+        """A signal to the command alone, not to its children: they have to end by themselves."""
         self.process.send_signal(number)
-        return self.wait(60.0)
+        try:
+            self.process.wait(60.0)
+        except subprocess.TimeoutExpired:
+            self.end()
+            raise FaultError("hang", f"no end 60 s after signal {number}") from None
+        self.check_gone()
+        return self.wait()
 
     def end(self) -> None:
         """Nothing of it stays."""
