@@ -17,6 +17,7 @@
 #   make explain          docs/explain.md
 #   make performance      docs/performance.md (what mcsim bench prints; best on an idle machine)
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
+#   make robustness       docs/robustness.md  (what make fuzz and make faults print)
 #
 #   make lock    choose the newest versions and write requirements.lock and docs/requirements.lock
 #   make clean   remove .venv, caches and builds; results stay
@@ -28,7 +29,7 @@ ARGS ?=
 INPUTS ?= 20000
 KILLS ?= 10
 
-.PHONY: run test test-bounds test-plain fuzz faults lint bench format readme fidelity validation results explain performance sameness docs wheel lock clean
+.PHONY: run test test-bounds test-plain fuzz faults lint bench format readme fidelity validation results explain performance sameness robustness docs wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -95,6 +96,9 @@ performance: .venv/.installed
 
 sameness: .venv/.installed
 	$(BIN)/python -m docs.update_sameness
+
+robustness: .venv/.installed
+	$(BIN)/python -m docs.update_robustness $(INPUTS) $(KILLS)
 
 # -E: commands are run anew each time. A warning ends it, but not before all of them are printed.
 docs: .venv/.installed .venv/.docs
