@@ -3,6 +3,8 @@
 #   make run     the 2022 experiment, into results/mail-2022 (ARGS="--boots 200" for a quick look)
 #   make test    all tests                    (ARGS="-k store" for some of them)
 #   make test-bounds, test-plain   tests with every index checked; some of them without the compiler
+#   make fuzz    damaged and hostile inputs for every reader  (INPUTS=1000000 for a night, ARGS="--target program")
+#   make faults  kills, full disks, damaged files              (KILLS=200 for a night, ARGS="--only disk_full")
 #   make lint    ruff and mypy
 #   make bench   how fast it is, beside C twins (needs a C compiler; ARGS="--only buddy", "--gate")
 #   make docs    the pages of docs/ as a site, build/docs/index.html, with what commands print (about a minute)
@@ -15,6 +17,7 @@
 #   make explain          docs/explain.md
 #   make performance      docs/performance.md (what mcsim bench prints; best on an idle machine)
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
+#   make robustness       docs/robustness.md  (what make fuzz and make faults print)
 #
 #   make lock    choose the newest versions and write requirements.lock and docs/requirements.lock
 #   make clean   remove .venv, caches and builds; results stay
@@ -23,7 +26,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run test test-bounds test-plain lint bench format readme fidelity validation results explain performance sameness docs wheel lock clean
+INPUTS ?= 20000
+KILLS ?= 10
+
+.PHONY: run test test-bounds test-plain fuzz faults lint bench format readme fidelity validation results explain performance sameness robustness docs wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -38,6 +44,13 @@ test-bounds: .venv/.installed
 # What the compiler makes of a kernel is what its Python says: the quick ones of these tests once more without it.
 test-plain: .venv/.installed
 	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m compact $(ARGS)
+
+# Findings lie in build/fuzz: a folder each, with the input, what it did, and how to have it again (docs/robustness.md).
+fuzz: .venv/.installed
+	$(BIN)/python -m tests.fuzz --inputs $(INPUTS) $(ARGS)
+
+faults: .venv/.installed
+	$(BIN)/python -m tests.faults --kills $(KILLS) $(ARGS)
 
 lint: .venv/.installed
 	$(BIN)/ruff check
@@ -83,6 +96,9 @@ performance: .venv/.installed
 
 sameness: .venv/.installed
 	$(BIN)/python -m docs.update_sameness
+
+robustness: .venv/.installed
+	$(BIN)/python -m docs.update_robustness $(INPUTS) $(KILLS)
 
 # -E: commands are run anew each time. A warning ends it, but not before all of them are printed.
 docs: .venv/.installed .venv/.docs
