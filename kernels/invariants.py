@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels.batch import BOOTED, FAILED, STRETCH, STUCK, write_outcome
+from kernels.batch import BOOTED, FAILED, STRETCH, WRONG, write_outcome
 from kernels.boot import (
+    RESULT_WRONG,
     SIGHAND_ROOM,
     SIGHANDS,
     SIGNAL_ROOM,
@@ -31,6 +32,7 @@ from kernels.boot import (
     run_pre_init,
     save_init,
     set_topup,
+    wrong,
 )
 from kernels.compile import kernel
 from kernels.maple_tree import (
@@ -114,9 +116,11 @@ from kernels.program import (
     PRE_PAGE_ALLOC,
     PRE_PAGE_FREE,
     PRE_PAGE_FREE_PART,
+    RIGHT,
     Program,
 )
-from kernels.sched import LOGIN, STREAM_LENGTH, Sched, Timing, reset_sched, run_step
+from kernels.sched import LOGIN, STREAM_LENGTH, WRONG_ROW, Sched, Timing, reset_sched, run_step
+from kernels.sched import WRONG as WHY_WRONG
 from kernels.slub import (
     ALLOCATIONS,
     CPU_SLAB,
@@ -1115,7 +1119,7 @@ def check_pre_init(boot: Boot, program: Program, single: Program, policy: Policy
         if boot_violation(boot, policy, check, 1 if placed else 0):
             return VIOLATED
         if not placed:
-            return FAILED
+            return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
     return BOOTED
 
 
@@ -1131,7 +1135,7 @@ def check_user_phase(
     number: int,
     recording: int,
 ) -> int:
-    """run_and_place() with a check after each entry of the stream: BOOTED, FAILED, STUCK or VIOLATED."""
+    """run_and_place() with a check after each entry of the stream: BOOTED, FAILED, WRONG or VIOLATED."""
     check.at[POSITION] = -1
     check.at[ROW] = -1
     reset_sched(program, timing, sched, seed, number, recording)
@@ -1142,7 +1146,8 @@ def check_user_phase(
     while clock[LOGIN] == 0:
         while clock[LOGIN] == 0 and clock[STREAM_LENGTH] < position + STRETCH:
             if not run_step(program, timing, sched, seed, number):
-                return STUCK
+                wrong(boot, clock[WHY_WRONG], clock[WRONG_ROW])
+                return WRONG
         end = clock[STREAM_LENGTH]
         while position < end:
             check.at[POSITION] = position
@@ -1150,7 +1155,7 @@ def check_user_phase(
             if boot_violation(boot, policy, check, 1 if placed else 0):
                 return VIOLATED
             if not placed:
-                return FAILED
+                return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
             position += 1
     return BOOTED
 
@@ -1169,7 +1174,7 @@ def check_boots(
     order: NDArray[np.int64],
     outcomes: Any,
 ) -> int:
-    """simulate_boots() with a check after each request: BOOTED, or STUCK or VIOLATED; check.at says where."""
+    """simulate_boots() with a check after each request: BOOTED, or WRONG or VIOLATED; check.at says where."""
     prepared = np.int64(-1)
     ready = BOOTED
     for place in range(order.shape[0]):
@@ -1180,14 +1185,14 @@ def check_boots(
         if phase != prepared:
             prepared = phase
             ready = check_pre_init(boot, program, single, policy, check, phase)
-            if ready == VIOLATED:
-                return VIOLATED
+            if ready in (WRONG, VIOLATED):
+                return ready
             save_init(boot)
         result = ready
         if ready == BOOTED:
             restore_init(boot, policy)
             result = check_user_phase(program, timing, policy, sched, boot, check, seed, first + i, recording)
-            if result in (STUCK, VIOLATED):
+            if result in (WRONG, VIOLATED):
                 return result
         else:
             reset_sched(program, timing, sched, seed, first + i, recording)

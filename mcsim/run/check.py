@@ -108,9 +108,10 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
     from kernels import batch, boot, invariants, sched
     from kernels.maple_tree import LAYOUT_32, LAYOUT_64
 
-    program = kernel.load_workload(source).arrays
+    workload = kernel.load_workload(source)
+    program = workload.arrays
     memory = boot.make_boot(program, task.ram >> 20, LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32)
-    timing = kernel.kernel_timing(task.timing)
+    timing = kernel.kernel_timing(task.timing, program)
     lanes = sched.make_sched(program)
     check = invariants.make_boot_check(memory)
     outcomes = np.zeros(count, batch.OUTCOME)
@@ -126,8 +127,8 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
         raise InvariantViolatedError(f"{_place(task, program, lanes, check.at)}: {error}") from error
     if ended == invariants.VIOLATED:
         raise InvariantViolatedError(f"{_place(task, program, lanes, check.at)}: {invariants.words_of(check)}")
-    if ended == batch.STUCK:
-        raise ValueError(f"boot {check.at[invariants.BOOT_NUMBER]}: every lane of the program waits for another")
+    if ended == batch.WRONG:
+        raise kernel.no_outcome(workload, int(check.at[invariants.BOOT_NUMBER]), memory.result)
     return outcomes, int(check.at[invariants.CHECKS])
 
 
