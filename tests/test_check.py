@@ -411,13 +411,19 @@ def fake(task, source, first, count):
     return outcomes, 10 * count
 
 
-def test_a_violation_ends_the_run_and_stores_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_violation_ends_the_run_with_exit_code_70_and_stores_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     def wrong(*_: object) -> None:
         raise InvariantViolatedError("boot 3 of a cell: something")
 
     monkeypatch.setattr(check_code, "simulate", wrong)
     with pytest.raises(InvariantViolatedError, match="boot 3"):
         mcsim.run("mail-2022", boots=2, check=True, out=tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where the traceback goes
+    assert run_cli(["run", "mail-2022", "--boots", "2", "--check", "--out", str(tmp_path / "r")]) == 70
+    assert "boot 3 of a cell: something" in capsys.readouterr().err
     assert not (tmp_path / "r").exists()
 
 
