@@ -51,7 +51,7 @@ READ_COUNTS_PER_KB = 12  # reading an image and relocating it: 10,700 for one of
 CLEAR_COUNTS_PER_KB = 4
 
 MAX_SIZE = 1 << 30
-MAX_MAPPING_STEPS = 1000  # the object caches of a simulated machine have room for that many
+MAX_MAPPING_STEPS = 1000  # recordings have 300
 MAX_US = 600_000_000
 MAX_SECONDS = 10_000  # CPU time and sleep of all processes together
 MAX_STEPS = 50_000
