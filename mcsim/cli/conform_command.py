@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def conform(files: tuple[Path, ...]) -> None:
     """Compare page allocator and maple tree with vectors made by the real kernel code.
 
-    A file has one sequence a line, as JSON, plain or gzip: how memory or trees are made, operations, and what the
+    A file has one sequence a line, as JSON, plain, gzip or xz: how memory or trees are made, operations, and what the
     kernel's code did. Equal must be every page, every list in order, every count of nodes, every shape of a tree.
 
     \b

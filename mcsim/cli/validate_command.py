@@ -50,7 +50,7 @@ PREDICTION_COLUMNS = "env,variant,ram_mb,jitter,p,low,high,"  # how such a file 
     "table",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where --predict writes [default: results/predictions/ENV.csv].",
+    help="Where --predict writes, over nothing but older predictions [default: results/predictions/ENV.csv].",
 )
 @click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
 @click.option("--seed", type=int, metavar="S", help="Another seed of the simulated boots.")

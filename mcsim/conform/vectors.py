@@ -1,4 +1,4 @@
-"""Files of vectors: one JSON object a line, plain or gzip; and what a comparison with them found."""
+"""Files of vectors: one JSON object a line, plain, gzip or xz; and what a comparison with them found."""
 
 from __future__ import annotations
 

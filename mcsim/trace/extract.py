@@ -200,9 +200,7 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
         elif pages.is_free(i):
             if recording.symbol("a", i) == "free_reserved_area":
                 if pfn in init_memory or order or pfn >= KERNEL_IMAGE_PAGES:
-                    valid = (
-                        f"each once, below {KERNEL_IMAGE_PAGES}: more the kernel image of the simulated machine has not"
-                    )
+                    valid = f"each page once, below {KERNEL_IMAGE_PAGES}: the kernel image of the simulated machine"
                     raise recording.error(i, f"init memory is freed at page {pfn} of the RAM", valid)
                 init_memory.add(pfn)
                 if rows and rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][2:]) == pfn:
@@ -216,9 +214,7 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
                 rows.append((flat.PRE_PAGE_FREE, handle, 0, 0))
                 del pages.block[first]
             elif order or offset in trimmed[handle]:
-                raise recording.error(
-                    i, f"a block of order {order} at page {pfn} is freed, a part of which has gone back"
-                )
+                raise recording.error(i, f"order {order} at page {pfn} is freed, of which a part has gone back")
             else:
                 trimmed[handle].add(offset)
                 if rows[-1][:2] == (flat.PRE_PAGE_FREE_PART, handle) and sum(rows[-1][2:]) == offset:

@@ -38,6 +38,7 @@ from kernels.sched import (
     run_boot,
 )
 from mcsim.errors import UserError, did_you_mean
+from mcsim.files import is_file
 from mcsim.run.kernel import lognormal_factors, why_wrong
 from mcsim.validate.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.workload.mixture import recordings_folder
@@ -226,7 +227,7 @@ def programs(names: Sequence[str] = ()) -> list[RecordedProgram]:
     found = []
     for name in names or shipped:
         path = shipped.get(name, Path(name))
-        if not path.is_file():
+        if not is_file(path):
             valid = f"a program file (.npz), or a shipped program: {', '.join(shipped)}"
             raise UserError(f"no such program: {name!r}{did_you_mean(name, shipped)}", key="RECORDING", valid=valid)
         program = RecordedProgram.read(path)
