@@ -136,7 +136,7 @@ def test_a_level_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     run_cli(["run", "small.toml"])
     capsys.readouterr()
     assert run_cli(["report", "results/small", "--level", "95"]) == 2
-    assert "a number between 0 and 1" in capsys.readouterr().err
+    assert "a number from 0.5 to 0.999999" in capsys.readouterr().err
 
 
 def test_another_experiment_in_the_folder_is_refused_with_both_sides(
