@@ -16,6 +16,7 @@ from mcsim.run import compiling, kernel
 
 if TYPE_CHECKING:
     import pytest
+    from numpy.typing import NDArray
 
 OUTCOME = np.dtype(
     [
@@ -61,6 +62,11 @@ def of_boots(task: Any, source: str, boot_numbers: Any, *, level: float) -> Any:
 
 def chance(text: str) -> float:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:6], "big") / 2**48
+
+
+def fail(outcomes: Any, failed: "NDArray[np.bool_]") -> None:
+    """Let these boots fail, and no others: for want of a block of order 7."""
+    outcomes["failed"], outcomes["failure_class"], outcomes["order"] = failed, failed, 7 * failed
 
 
 def simulate(task: Any, source: str, first: int, count: int) -> Any:

@@ -1,7 +1,6 @@
 """The command line: exit codes, messages on the right stream, help that teaches."""
 
 import errno
-import json
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import TerminatedError
 from mcsim.model import experiment
+from mcsim.run.store import Store
 
 SMALL = """
 [experiment]
@@ -136,7 +136,7 @@ def test_a_level_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> 
     run_cli(["run", "small.toml"])
     capsys.readouterr()
     assert run_cli(["report", "results/small", "--level", "95"]) == 2
-    assert "a number between 0 and 1" in capsys.readouterr().err
+    assert "a number from 0.5 to 0.999999" in capsys.readouterr().err
 
 
 def test_another_experiment_in_the_folder_is_refused_with_both_sides(
@@ -310,7 +310,7 @@ def test_a_signal_ends_a_run_whose_boots_are_kept(number: int, code: int, tmp_pa
     assert run.returncode == code
     assert "Traceback" not in errors
     assert "Finished boots are kept in results/small" in errors
-    record = json.loads((tmp_path / "results/small/manifest.json").read_text())["runs"][0]
+    (record,) = Store(tmp_path / "results/small").run_records()
     assert "finished" in record
     assert not record["complete"]
 

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -57,7 +56,7 @@ def made(
     def simulate(task: Any, source: str, first: int, count: int) -> Any:
         outcomes = stand_in.simulate(task, source, first, count)
         tosses = np.array([stand_in.chance(f"{task.seed} {first + number}") for number in range(count)])
-        outcomes["failed"] = outcomes["failure_class"] = tosses < p[task.variant, task.ram >> 20]
+        stand_in.fail(outcomes, tosses < p[task.variant, task.ram >> 20])
         return outcomes
 
     monkeypatch.setattr(kernel, "simulate", simulate)
@@ -205,14 +204,20 @@ class TestPage:
             {("maple-naive", 31): 0.1, ("maple-naive", 32): 0.9, ("tail-free", 31): 0.1, ("tail-free", 32): 0.5},
             name="odd",
         )
-        for stored in (Path("odd/manifest.json"), Path("odd/experiment.json")):
-            document = json.loads(stored.read_text().replace("tail-free", json.dumps(evil)[1:-1]))
-            stored.write_text(json.dumps(document))
-        document["experiment"]["title"] = f"title {evil}"
-        document["experiment"]["descriptions"] = dict.fromkeys(document["experiment"]["descriptions"], f"words {evil}")
-        stored.write_text(json.dumps(document))
-        Path("odd/experiment.toml").write_text(f"# {evil}\n")
-        page = html(mcsim.load("odd"))
+        # No folder with such names is read; the page holds all the same.
+        result = mcsim.load("odd")
+        names = {"tail-free": evil}
+        result.experiment = replace(
+            result.experiment,
+            title=f"title {evil}",
+            source=f"# {evil}\n",
+            variants=tuple(
+                replace(each, name=names.get(each.name, each.name), description=f"words {evil}")
+                for each in result.experiment.variants
+            ),
+        )
+        result.tasks = [replace(task, variant=names.get(task.variant, task.variant)) for task in result.tasks]
+        page = html(result)
         seen = Page(page)
         assert sum(tag == "script" for tag, _ in seen.tags) == 1
         assert sum(tag == "style" for tag, _ in seen.tags) == 1

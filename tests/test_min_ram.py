@@ -165,7 +165,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[int, fl
     def simulate(task: kernel.Task, source: str, first: int, count: int) -> np.ndarray:
         outcomes = stand_in.simulate(task, source, first, count)
         tosses = [stand_in.chance(f"{task.seed} {first + number}") for number in range(count)]
-        outcomes["failed"] = np.array(tosses) < p[task.ram // MB]
+        stand_in.fail(outcomes, np.array(tosses) < p[task.ram // MB])
         return outcomes
 
     monkeypatch.setattr(kernel, "simulate", simulate)

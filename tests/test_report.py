@@ -310,7 +310,7 @@ class TestWorkload:
             return stand_in.of_boots(task, source, *rest, **others)
 
         monkeypatch.setattr(blame, "of_boots", of_boots)
-        monkeypatch.setattr(kernel, "kernel_hash", lambda: "k" * 64)
+        monkeypatch.setattr(kernel, "kernel_hash", lambda: "ab" * 32)
         Path("C").mkdir()
         Path("C/a.npz").touch()
         source = '[experiment]\nvariants = ["maple-naive", "tail-free"]\nram = "32M"\nboots = 40\n'

@@ -153,7 +153,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         p = 0.4 - 0.1 * task.timing.jitter + 0.1 * (task.timing.gap_sigma > 0.2)
         p -= 0.1 * (task.policies.exact_tail == "tail")
         tosses = [stand_in.chance(f"{task.seed} {first + number}") for number in range(count)]
-        outcomes["failed"] = np.array(tosses) < p + 0.1 * (outcomes["recording"] % 2)
+        stand_in.fail(outcomes, np.array(tosses) < p + 0.1 * (outcomes["recording"] % 2))
         return outcomes
 
     monkeypatch.setattr(kernel, "simulate", simulate)
