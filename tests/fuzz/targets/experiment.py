@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tomllib
 from pathlib import Path
@@ -68,6 +69,10 @@ PROGRAM = experiments_folder() / "recordings" / "N" / "N_V0_64MB_j0_a.npz"
 def prepare(corpus: Path) -> None:
     texts = [path.read_text() for path in sorted(experiments_folder().glob("*.toml"))]
     (corpus / "texts.json").write_text(json.dumps([BASE, *(text for text in texts if "file =" not in text)]))
+    (corpus / "program.npz").symlink_to(PROGRAM)
+    (corpus / "experiment.toml").write_text(BASE)
+    with contextlib.chdir(corpus):  # compiled, too
+        run(corpus, corpus, {"settings": []})
 
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:

@@ -26,6 +26,8 @@ NAME = "N_V0_64MB_j0_a"
 def prepare(corpus: Path) -> None:
     shutil.copy(DATA / f"{NAME}.npz", corpus)
     shutil.copy(DATA / "symbols_N.csv", corpus)
+    for again in (True, False):  # compiled, too
+        run(corpus, corpus, {"variant": 0, "ram": 0, "replay": again})
 
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:

@@ -23,6 +23,8 @@ def prepare(corpus: Path) -> None:
     for kind in ("buddy", "maple"):
         lines = [line.decode() for _, line in read_lines(DATA / f"{kind}_subset.jsonl.gz") if len(line) < LONGEST]
         (corpus / f"{kind}.json").write_text(json.dumps(lines[:20]))
+        (corpus / kind).write_text(lines[0])
+        check_file(corpus / kind)  # compiled, too
 
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
