@@ -146,7 +146,10 @@ class StopRules(Section):
         float | None, BeforeValidator(_duration), WithJsonSchema({"type": "string", "examples": ["30m", "1h30m"]})
     ] = Field(default=None, description=DURATION_SYNTAX)
     level: float = Field(
-        default=0.95, gt=0, lt=1, description="a number above 0 and below 1: of the confidence sequences behind widths"
+        default=0.95,
+        ge=0.5,
+        le=0.999999,
+        description="a number from 0.5 to 0.999999: of the confidence sequences behind widths",
     )
 
     def given(self) -> dict[str, Any]:
