@@ -27,7 +27,7 @@ NAME = "N_V0_64MB_j0_a"
 GOOD = RECORDINGS / f"{NAME}.npz"
 OTHER = RECORDINGS / "C_M3_64MB_j2_c.npz"
 SYMBOLS = RECORDINGS / "symbols_N.csv"
-EXAMPLES = int(os.environ.get("MCSIM_EXAMPLES", "100"))
+EXAMPLES = int(os.environ.get("MCSIM_EXAMPLES", "200"))
 
 
 def arrays_of(path=GOOD):
@@ -387,7 +387,7 @@ def test_any_damaged_cells_are_refused_or_replayed_to_the_end(tmp_path, cells):
 
 
 @given(damages(READ))
-@any_damage(EXAMPLES // 4)
+@any_damage(EXAMPLES // 10)  # a second each
 def test_any_damaged_cells_are_refused_or_give_a_program_whose_check_is_one_message(tmp_path, cells):
     path = damaged(tmp_path, READ, cells)
     try:
