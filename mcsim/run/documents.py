@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -116,8 +117,11 @@ def read_document(path: Path, model: type[Section], format_: int | None = None) 
         value = files.parse_json(files.read_bytes(path), path)
         if _depth(value) > MAX_DEPTH:
             raise UserError("nested too deeply", file=path)
+        json.dumps(value, ensure_ascii=False).encode()  # JSON can write halves of characters, which no file can hold
     except UserError as error:
         raise UserError(f"cannot be read: {error.what}", file=path, valid=START_AFRESH) from None
+    except UnicodeEncodeError:
+        raise UserError("cannot be read: half a character", file=path, valid=START_AFRESH) from None
     if not isinstance(value, dict):
         raise UserError("cannot be read: is not a table", file=path, valid=START_AFRESH)
     if format_ is not None and "format" in value and value["format"] != format_:
