@@ -159,7 +159,7 @@ def test_the_recording_that_is_read_is_not_written_over(tmp_path: Path) -> None:
         ["run", "x" * 300],
         ["report", "x" * 300],
         ["run", "mail-2022", "--out", "x" * 300],
-        ["replay", "x" * 300],
+        ["import", "x" * 300],
         ["new", ""],
         ["new", "."],
         ["plan", "--upper", "1e-320"],

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -72,6 +73,8 @@ def try_all(world: World, attempts: Sequence[Attempt], workers: int) -> Tally:
             return
         except FaultError as error:
             verdict, words = error.verdict, error.what
+        except Exception:
+            verdict, words = "wrong", f"the fault could not be made: {traceback.format_exc()}"
         with lock:
             tally.tries[name][verdict] += 1
             if words:

@@ -1,7 +1,7 @@
 """A command of mcsim that is killed at a file event: python -m tests.faults.killat N FOLDER ARGUMENTS...
 
-SIGKILL before the N-th event (a file opened for writing, renamed or removed, a folder made) below FOLDER. With N = 0 it
-lives, and the last line of its standard error is their number.
+SIGKILL before the N-th event (a file opened for writing, renamed or removed, a folder made) below FOLDER, or beside it.
+With N = 0 it lives, and the last line of its standard error is their number.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ def main(number: int, folder: str, arguments: list[str]) -> int:
             path = os.path.abspath(os.fsdecode(values[0]))  # noqa: PTH100 - pathlib opens files itself
         except (TypeError, ValueError):
             return
-        if not path.startswith(folder) or (
-            event == "open" and not (isinstance(values[2], int) and values[2] & WRITING)
-        ):
+        # What is renamed to FOLDER when it is whole lies beside it, and bears its name, too.
+        if os.path.basename(folder) not in path:  # noqa: PTH119
+            return
+        if event == "open" and not (isinstance(values[2], int) and values[2] & WRITING):
             return
         seen += 1
         if seen == number:

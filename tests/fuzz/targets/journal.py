@@ -27,6 +27,8 @@ def prepare(corpus: Path) -> None:
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     shutil.copytree(corpus / "rare", folder / "rare")
+    if choices.chance(5):
+        return {}  # untouched: accepted
     (path,) = (folder / "rare").glob("*.jsonl")
     lines = path.read_text().splitlines()
     kind = choices.below(10)

@@ -60,7 +60,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
         if path.name not in ("manifest.json", "experiment.json", "experiment.toml"):
             path.unlink()
     chunks = sorted(result.rglob("*.parquet"))
-    for _ in range(choices.pick((1, 1, 1, 2))):
+    for _ in range(choices.pick((1, 1, 1, 1, 1, 2, 2, 0))):
         kind = choices.below(14)
         chunk = choices.pick(chunks)
         if kind < 5:
@@ -81,8 +81,11 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
 
 def _bend_text(choices: Choices, path: Path) -> None:
     text = path.read_text()
-    if path.suffix == ".json" and choices.chance(80):
+    try:
         document = json.loads(text)
+    except ValueError:  # it is TOML, or bent already
+        document = None
+    if document and isinstance(document, dict) and choices.chance(80):
         inner = choices.pick(list(document))
         if choices.chance(70) and inner != "runs":
             document[inner] = other_document(choices, document[inner])
