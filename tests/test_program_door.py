@@ -318,8 +318,8 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
 def test_a_damaged_recording_is_refused_by_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def damaged(recording: Any) -> RecordedProgram:
-        return op(extract(recording), flat.OP_FORK, flat.A, BIG)
+    def damaged(recording: Any, *options: Any) -> RecordedProgram:
+        return op(extract(recording, *options), flat.OP_FORK, flat.A, BIG)
 
     monkeypatch.setattr("mcsim.trace.extract.extract", damaged)
     source = next((Path(__file__).parent / "data" / "recordings").glob("*.npz"))
