@@ -59,8 +59,8 @@ from kernels.rng import (
 
 COUNTS_PER_TICK = 13021  # timer counts of 768 ns in 10 ms
 
-# A boot may take so many ticks (28 hours), which is about a second of work: a recorded boot takes 500, and 7 million if
-# the slowest factors that an experiment can ask for make all of it 15,000 times as slow.
+# A boot may take so many ticks (28 hours), which is about a second of work: a recorded boot takes 500, and 8 million if
+# the slowest factors that an experiment can ask for (2048 for a boot, 8 on average for its gaps) all come together.
 MAX_TICKS = 10_000_000
 # And so many steps along queues of lanes, which is another second: a recorded boot takes a thousand.
 MAX_QUEUE_STEPS = 500_000_000

@@ -318,8 +318,8 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
 def test_a_damaged_recording_is_refused_by_import(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def damaged(recording: Any) -> RecordedProgram:
-        return op(extract(recording), flat.OP_FORK, flat.A, BIG)
+    def damaged(recording: Any, *options: Any) -> RecordedProgram:
+        return op(extract(recording, *options), flat.OP_FORK, flat.A, BIG)
 
     monkeypatch.setattr("mcsim.trace.extract.extract", damaged)
     source = next((Path(__file__).parent / "data" / "recordings").glob("*.npz"))
@@ -408,8 +408,8 @@ def test_a_boot_that_is_too_long_has_no_outcome(monkeypatch: pytest.MonkeyPatch)
 def test_times_that_no_number_holds_are_refused() -> None:
     slow = mix([with_cells(STORM, "op", (1, flat.GAP, 2**31 - 1))])
     with pytest.raises(UserError, match="too long to count"):
-        kernel.kernel_timing(Timing(gap_sigma=2, boot_sigma=2, boot_median=10), slow)
-    assert kernel.kernel_timing(Timing(gap_sigma=2, boot_sigma=2, boot_median=10), load("C").arrays)
+        kernel.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), slow)
+    assert kernel.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), load("C").arrays)
 
 
 def test_nothing_of_an_earlier_boot_decides() -> None:
