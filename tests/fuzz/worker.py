@@ -160,7 +160,9 @@ def load(name: str, engine: str) -> ModuleType:
         return importlib.import_module(name)
     import atheris as coverage
 
-    importlib.import_module("kernels.batch")  # not to be watched: Numba compiles these
+    # Not to be watched: Numba compiles the first, and the others do not survive being imported by an input.
+    for needed in ("kernels.batch", "scipy.stats", "scipy.optimize", "polars", "pydantic"):
+        importlib.import_module(needed)
     with coverage.instrument_imports(include=["mcsim"]):
         return importlib.import_module(name)
 
