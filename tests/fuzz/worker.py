@@ -161,7 +161,15 @@ def load(name: str, engine: str) -> ModuleType:
     import atheris as coverage
 
     # Not to be watched: Numba compiles the first, and the others do not survive being imported by an input.
-    for needed in ("kernels.batch", "scipy.stats", "scipy.optimize", "polars", "pydantic"):
+    for needed in (
+        "kernels.batch",
+        "scipy.stats",
+        "scipy.optimize",
+        "polars",
+        "pydantic",
+        "matplotlib.pyplot",
+        "joblib",
+    ):
         importlib.import_module(needed)
     with coverage.instrument_imports(include=["mcsim"]):
         return importlib.import_module(name)
