@@ -139,7 +139,7 @@ def atheris(worker: Worker, seed: int, first: int, count: int) -> None:
         f"-runs={count}",
         f"-seed={seed * 1_000_003 + first + 1}",
         "-rss_limit_mb=0",
-        "-timeout=0",
+        "-timeout=100000",
         "-len_control=0",
         "-max_len=512",
     ]

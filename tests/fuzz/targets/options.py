@@ -98,20 +98,13 @@ def run(corpus: Path, folder: Path, case: dict[str, Any]) -> None:
         if word.startswith("--out="):
             word = f"--out={folder / value.lower()}"
         words.append({"RESULT": str(corpus / "result"), "EXPERIMENT": str(corpus / "small.toml")}.get(word, word))
-    out, err = Printed(), Printed()
+    out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run_cli(words)
     check_printed(code, out.getvalue(), err.getvalue())
     demand(not re.search(r"(?<![\w.])(nan|inf)\b", out.getvalue()), f"printed: {out.getvalue()[:300]!r}")
     if code == 2:
         raise UserError(err.getvalue().strip().replace("\n", "\n  ") or "?")
-
-
-class Printed(io.StringIO):
-    """What a command prints. atheris dumps the stacks of slow inputs to where it finds the standard error."""
-
-    def fileno(self) -> int:
-        return 2
 
 
 def _parse(parser: str, text: str) -> None:
