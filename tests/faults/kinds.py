@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import mcsim
 from tests.faults.world import CannotBeTriedError, Command, Done, FaultError, World
 
 LONG = ("run", "long.toml", "--workers", "2", "--out", "OUT")
@@ -115,8 +115,6 @@ def continued(world: World, out: Path) -> None:
     done = world.run(("run", "long.toml", "--boots", "60", "--workers", "1", "--out", "OUT"), out)
     if done.code:
         raise FaultError("lost", f"exit code {done.code}: {done.err[-800:]}")
-    import mcsim
-
     told = {(task.variant, task.ram): frame.filter(frame["boot"] < 60) for task, frame in outcomes(out).items()}
     true = {(task.variant, task.ram): frame for task, frame in outcomes(world.folder / "whole").items()}
     if told.keys() != true.keys() or not all(told[cell].equals(true[cell]) for cell in true):
@@ -128,8 +126,6 @@ def continued(world: World, out: Path) -> None:
 
 def outcomes(out: Path):  # type: ignore[no-untyped-def]
     """The stored boots of a result, by task."""
-    import mcsim
-
     result = mcsim.load(out)
     return {task: result.outcomes_of(task) for task in result.tasks}
 
@@ -266,10 +262,10 @@ def two_runs_at_once(world: World, number: int) -> None:
         if done.code:
             raise FaultError("lost", f"exit code {done.code}: {done.err[-800:]}")
     world.whole(world.run_command, out)
-    manifest = json.loads((out / "manifest.json").read_text())
-    unfinished = [run for run in manifest["runs"] if "finished" not in run]
-    if unfinished:
-        raise FaultError("lost", f"records of {len(unfinished)} of {len(manifest['runs'])} runs are not finished")
+    records = mcsim.load(out).store.run_records()
+    finished = [record for record in records if record.get("finished")]
+    if len(finished) != len(together):
+        raise FaultError("lost", f"{len(records)} records of {len(together)} runs, {len(finished)} of them finished")
     world.recovers(world.run_command, out)
 
 
@@ -348,9 +344,10 @@ def missing_chunk(world: World, number: int) -> None:
 def edited_manifest(world: World, number: int) -> None:
     """A manifest or experiment cut off, empty, gone, of another shape or another experiment: never a traceback."""
     out = world.new("report")
-    path = out / ("manifest.json", "experiment.json", "experiment.toml")[number % 3]
+    (record,) = out.glob("records/run-*.json")
+    path = (out / "manifest.json", out / "experiment.json", out / "experiment.toml", record)[number % 4]
     whole = path.read_bytes()
-    kind = number // 3 % 6
+    kind = number // 4 % 6
     if kind == 0:
         path.write_bytes(whole[: len(whole) // 2])
     elif kind == 1:
@@ -360,7 +357,7 @@ def edited_manifest(world: World, number: int) -> None:
     elif kind == 3:
         path.write_bytes(b'{"a":' * 50_000)
     elif kind == 4:
-        path.write_bytes(whole.replace(b"maple-naive", b"maple-other").replace(b'"runs": [', b'"runs": [3, '))
+        path.write_bytes(whole.replace(b"maple-naive", b"maple-other").replace(b'"boots": ', b'"boots": -'))
     else:
         path.write_bytes(b"{}")
     for words in (("report", "OUT", "--format", "csv"), ("verify", "OUT"), world.run_command.words):
@@ -432,8 +429,8 @@ def damaged_cache(world: World, number: int) -> None:
     """Files of the compile cache cut off, flipped, emptied: the right answer, or a message that names the folder."""
     cache = copied_cache(world)
     random = world.random(number, 1 << 23)
-    ending = (".nbi", ".nbc")[number % 2]
-    paths = sorted(path for path in cache.rglob(f"*{ending}") if "simulate_boots" in path.name or number % 4 > 1)
+    name = ("draw_recordings", "simulate_boots", "")[number % 3]
+    paths = sorted(path for path in cache.rglob(f"*{name}*") if path.is_file())
     path = paths[int(random.integers(len(paths)))]
     content = bytearray(path.read_bytes())
     for _ in range(1 + int(random.integers(4))):
@@ -455,7 +452,7 @@ def copied_cache(world: World) -> Path:
     warm = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcsim"
     cache = world.folder / f"cache-{world.new('cache').name}"
     done = world.run(("list",))  # the folder of today's kernels exists from here on
-    code = "from kernels.compile import config; print(config.CACHE_DIR)"
+    code = "from kernels.cache import cache_directory; print(cache_directory())"
     own = Path(
         subprocess.run(
             [world.mcsim[0], "-c", code], env=world.environment({}), capture_output=True, text=True
@@ -513,7 +510,7 @@ KINDS = (
     Kind("left_by_others", left_by_others),
     Kind("damaged_chunk", damaged_chunk, 7),
     Kind("missing_chunk", missing_chunk, 2),
-    Kind("edited_manifest", edited_manifest, 8),
+    Kind("edited_manifest", edited_manifest, 12),
     Kind("clock_set_back", clock_set_back, 2),
     Kind("home_not_writable", home_not_writable, 2),
     Kind("narrow_terminal", narrow_terminal),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def check_message(error: UserError) -> None:
 
 def check_printed(code: Any, out: str, err: str) -> None:
     """What a command has printed and its exit code."""
-    demand(code in EXIT_CODES, f"exit code {code}: {err[-300:]!r}")
+    trace = re.search(r"its traceback is in (\S+)", err)
+    told = Path(trace[1]).read_text() if trace else err
+    demand(code in EXIT_CODES, f"exit code {code}: {err.splitlines()[0] if err else ''}\n{told[-3000:]}")
     demand("Traceback" not in err, f"a traceback: {err[-300:]!r}")
     for text in (out, err):
         demand(

@@ -71,6 +71,7 @@ class Supervisor:
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self.environment["PYTHONPATH"] = os.pathsep.join(paths)
         self.environment["POLARS_MAX_THREADS"] = self.environment["OMP_NUM_THREADS"] = "1"
+        self.environment["TMPDIR"] = str(scratch)  # the tracebacks of errors that nobody foresaw
         self.tally = Tally()
         self._lock = Lock()
 

@@ -139,7 +139,7 @@ def atheris(worker: Worker, seed: int, first: int, count: int) -> None:
         f"-runs={count}",
         f"-seed={seed * 1_000_003 + first + 1}",
         "-rss_limit_mb=0",
-        "-timeout=0",
+        "-timeout=100000",
         "-len_control=0",
         "-max_len=512",
     ]
@@ -160,7 +160,17 @@ def load(name: str, engine: str) -> ModuleType:
         return importlib.import_module(name)
     import atheris as coverage
 
-    importlib.import_module("kernels.batch")  # not to be watched: Numba compiles these
+    # Not to be watched: Numba compiles the first, and the others do not survive being imported by an input.
+    for needed in (
+        "kernels.batch",
+        "scipy.stats",
+        "scipy.optimize",
+        "polars",
+        "pydantic",
+        "matplotlib.pyplot",
+        "joblib",
+    ):
+        importlib.import_module(needed)
     with coverage.instrument_imports(include=["mcsim"]):
         return importlib.import_module(name)
 
