@@ -34,16 +34,19 @@ KILLS ?= 10
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
 
+# As many at a time as there are processors; the tests of one file stay together.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
 test: .venv/.installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
 
 # Numba reads outside of an array without a word; this runs the same tests with every index checked.
 test-bounds: .venv/.installed
-	NUMBA_BOUNDSCHECK=1 $(BIN)/python -m pytest $(ARGS)
+	NUMBA_BOUNDSCHECK=1 $(PYTEST) $(ARGS)
 
 # What the compiler makes of a kernel is what its Python says: the quick ones of these tests once more without it.
 test-plain: .venv/.installed
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -m compact $(ARGS)
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m compact $(ARGS)
 
 # Findings lie in build/fuzz: a folder each, with the input, what it did, and how to have it again (docs/robustness.md).
 fuzz: .venv/.installed

@@ -108,7 +108,8 @@ def test_a_run_killed_at_any_moment_loses_nothing_but_time(backend: str, tmp_pat
             if kills < 3 and it.poll() is None:
                 os.killpg(it.pid, signal.SIGKILL)
                 kills += 1
-            elif it.wait(timeout=60) == 0:
+            else:
+                assert it.wait(timeout=60) == 0
                 break
     assert kills == 3
     again = mcsim.load("cut")
