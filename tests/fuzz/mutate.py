@@ -188,6 +188,25 @@ def other_document(choices: Choices, document: Any) -> Any:
     return document
 
 
+def gentle_document(choices: Choices, document: Any) -> Any:
+    """A copy with other whole numbers and sizes, none of them wild: mostly accepted, so that what follows is tried."""
+    document = copy.deepcopy(document)
+    for _ in range(choices.times()):
+        path = choices.pick(places(document))
+        holder = document
+        for key in path[:-1]:
+            holder = holder[key]
+        value = holder[path[-1]] if path else None
+        if type(value) is int:
+            holder[path[-1]] = choices.below(2 * abs(value) + 2)
+        elif isinstance(value, str) and re.fullmatch(r"\d+K", value):
+            holder[path[-1]] = f"{1 + choices.below(2 * int(value[:-1]))}K"
+        elif isinstance(value, list) and value:
+            place, other = choices.below(len(value)), choices.below(len(value))
+            value[place], value[other] = value[other], value[place]
+    return document
+
+
 # Texts and bytes
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from mcsim import files
 from mcsim.errors import UserError
 
-LONGEST = 20_000  # characters of a message
+LONGEST = 5_000  # characters of a message
 EXIT_CODES = (0, 1, 2, 3)  # 3: undecided; 70, an unforeseen error, is a finding
 
 

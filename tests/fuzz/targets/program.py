@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from kernels.program import GAP, B
 from mcsim.model.experiment import experiments_folder
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import archive, hostile_text, other_array, other_bytes, other_document
@@ -42,7 +43,12 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
         text = json.dumps(facts)
         if kind == 1:
             text = hostile_text(choices, text)
-        if kind > 5:
+        if kind > 14 and arrays["op"].size:  # gently: other times and lengths, so that what is accepted boots in another way
+            for _ in range(choices.times() * 4):
+                column, row = choices.pick((GAP, GAP, B)), choices.below(arrays["op"].shape[1])
+                value = int(arrays["op"][column, row])
+                arrays["op"][column, row] = choices.below(2 * abs(value) + 2)
+        elif kind > 5:
             for _ in range(choices.times()):
                 each = choices.pick(
                     ("op", "op", "op", "lane", "lane", "pre_init", "image", "record", "stack_free", "task_free")

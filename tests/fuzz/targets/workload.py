@@ -9,7 +9,7 @@ from typing import Any
 from mcsim.model.experiment import experiments_folder, load
 from mcsim.run import kernel
 from tests.fuzz.choices import Choices
-from tests.fuzz.mutate import hostile_text, other_bytes, other_document, toml
+from tests.fuzz.mutate import gentle_document, hostile_text, other_bytes, other_document, toml
 from tests.fuzz.oracle import check_outcomes, demand
 
 SHARE = 24
@@ -46,7 +46,8 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     text = SMALL if choices.chance(80) else (experiments_folder() / "workloads" / "mmap-storm.toml").read_text()
     kind = choices.below(10)
     if kind < 8:
-        text = toml(other_document(choices, tomllib.loads(text)))
+        bend = gentle_document if kind < 4 else other_document
+        text = toml(bend(choices, tomllib.loads(text)))
     elif kind == 8:
         text = hostile_text(choices, text)
     content = text.encode(errors="surrogatepass")
