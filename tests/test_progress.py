@@ -17,6 +17,7 @@ import stand_in
 from rich.console import Console
 
 import mcsim
+from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.run.progress import Live, PlainLines, Silent, Tally
 from mcsim.stats.sequences import sequence
@@ -91,14 +92,18 @@ class TestTallies:
             f"{row['variant']} at {row['ram']}": row["boots"] for row in result.summary().iter_rows(named=True)
         }
 
-    def test_a_damaged_file_does_not_cost_the_boots_in_hand(self) -> None:
+    def test_a_damaged_file_is_told_before_a_boot_is_simulated(self) -> None:
         loaded = experiment.parse(TEXT, "small.toml")
         result = mcsim.run(loaded, boots=30, workers=1)
         broken = next(result.path.rglob("*.parquet"))
         broken.write_bytes(b"x")
         heard = Heard()
+        with pytest.raises(UserError, match="is damaged"):
+            mcsim.run(loaded, workers=1, progress=heard)
+        assert heard.done == 0
+        broken.unlink()
         mcsim.run(loaded, workers=1, progress=heard)
-        assert heard.done == 4 * 70
+        assert heard.done > 4 * 70
 
 
 class TestEstimate:
