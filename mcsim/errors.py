@@ -1,6 +1,7 @@
 """The one error that a user sees: where it is, what is wrong, what would be valid."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -49,7 +50,8 @@ def _shown(text: str, longest: int) -> str:
 
     if len(text) > longest:
         text = f"{text[: longest - longest // 4]} ... {text[-longest // 4 :]}"
-    return printable(text)
+    # A line of its own begins with two blanks; any other end of line is of a file's text.
+    return re.sub(r"\n(?!  )", r"\\n", printable(text))
 
 
 class InvariantViolatedError(RuntimeError):

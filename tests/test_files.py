@@ -159,3 +159,8 @@ def test_no_cell_of_a_csv_file_is_a_formula() -> None:
 
 def test_control_characters_are_shown_not_sent() -> None:
     assert files.printable("a\x1b]0;pwn\x07\x9b\u202e\nb\tö") == "a\\x1b]0;pwn\\x07\\x9b\\u202e\nb ö"
+
+
+def test_a_text_of_a_file_adds_no_line_to_a_message() -> None:
+    message = str(UserError("is 'a\nb'\n  a line of ours", file="x\ny", valid="c\nd"))
+    assert message == "x\\ny: is 'a\\nb'\n  a line of ours\n  valid: c\\nd"

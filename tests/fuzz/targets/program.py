@@ -43,9 +43,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
         text = json.dumps(facts)
         if kind == 1:
             text = hostile_text(choices, text)
-        if (
-            kind > 14 and arrays["op"].size
-        ):  # gently: what is accepted boots in another way
+        if kind > 14 and arrays["op"].size:  # gently: what is accepted boots in another way
             for _ in range(choices.times() * 4):
                 column, row = choices.pick((GAP, GAP, B)), choices.below(arrays["op"].shape[1])
                 value = int(arrays["op"][column, row])
