@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -141,7 +142,11 @@ class Supervisor:
             while True:
                 if not selector.select(max(0.0, deadline - time.monotonic())):
                     hanging = True
-                    os.killpg(process.pid, signal.SIGKILL)
+                    process.send_signal(signal.SIGABRT)  # to see where it is
+                    with suppress(subprocess.TimeoutExpired):
+                        process.wait(5.0)
+                    with suppress(ProcessLookupError):
+                        os.killpg(process.pid, signal.SIGKILL)
                     break
                 content = os.read(descriptor, 1 << 16)
                 if not content:

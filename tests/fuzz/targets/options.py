@@ -83,7 +83,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     for name in ("result", "min-ram"):  # a run adds to its folder: to one of this input alone
         if words[0] in ("run", "min-ram"):
             shutil.copytree(corpus / name, folder / name)
-    return {"words": words}
+    return {"words": [word.replace("\0", "") for word in words]}  # no system hands a NUL to a command
 
 
 def run(corpus: Path, folder: Path, case: dict[str, Any]) -> None:

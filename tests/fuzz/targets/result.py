@@ -69,10 +69,10 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
             )
             _bend_text(choices, path)
         elif kind < 9:
-            if chunk.exists():
+            if chunk.is_file():
                 _edit_rows(choices, chunk)
         elif kind == 9:
-            if chunk.exists():
+            if chunk.is_file():
                 chunk.write_bytes(other_bytes(choices, chunk.read_bytes()))
         else:
             _move_file(choices, chunk, chunks)
@@ -135,7 +135,7 @@ def write_chunk(chunk: Path, frame: pl.DataFrame) -> None:
 
 
 def _move_file(choices: Choices, chunk: Path, chunks: list[Path]) -> None:
-    if not chunk.exists():
+    if not chunk.is_file():
         return
     first, last = map(int, re.findall(r"\d+", chunk.stem))
     shift = choices.pick((1, 8, 40, 100, 10**9))
@@ -149,7 +149,7 @@ def _move_file(choices: Choices, chunk: Path, chunks: list[Path]) -> None:
         shutil.copy(chunk, renamed)
     elif kind == 3:
         other = choices.pick(chunks)
-        if other.exists() and other != chunk:
+        if other.is_file() and other != chunk:
             content = chunk.read_bytes()
             chunk.write_bytes(other.read_bytes())
             other.write_bytes(content)
