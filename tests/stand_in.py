@@ -5,6 +5,7 @@ as in the real thing, a boot is a function of its task and number, and every var
 """
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,21 @@ def of_boots(task: Any, source: str, boot_numbers: Any, *, level: float) -> Any:
     cache = {"owner": "page cache", "alone": 2.0, "alone_low": None, "alone_high": None}
     stacks = {"owner": "kernel stacks", "alone": 0.25, "alone_low": 0.125, "alone_high": 0.375}
     return pl.DataFrame([{**common, **each} for each in (cache, stacks)])
+
+
+def disguise(result: Any, name: str, evil: str) -> Any:
+    """Put hostile text in the place of a variant's name, and into title, descriptions and file.
+
+    No folder with such names is read, so it is done behind the door: the page holds all the same.
+    """
+    variants = tuple(
+        replace(each, name=evil if each.name == name else each.name, description=f"Words {evil}")
+        for each in result.experiment.variants
+    )
+    source = f"# File {evil}\n{result.experiment.source}"
+    result.experiment = replace(result.experiment, title=f"Title {evil}", source=source, variants=variants)
+    result.tasks = [replace(task, variant=evil if task.variant == name else task.variant) for task in result.tasks]
+    return result
 
 
 def chance(text: str) -> float:

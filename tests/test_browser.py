@@ -3,7 +3,6 @@
 Needs Chromium and its driver (Debian: chromium, chromium-driver); without them these tests are skipped.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,13 +70,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         stand_in.use_stand_in(monkeypatch, folder)
         result = mcsim.run(experiment.parse(EXPERIMENT, "seen.toml"), workers=1, out=folder / "seen")
-    stored = result.path / "experiment.json"
-    document = json.loads(stored.read_text().replace("my-fix", json.dumps(EVIL)[1:-1]))
-    document["experiment"]["title"] = f"Title {EVIL}"
-    document["experiment"]["descriptions"][EVIL] = f"Words {EVIL}"
-    stored.write_text(json.dumps(document))
-    (result.path / "experiment.toml").write_text(f"# File {EVIL}\n{EXPERIMENT}")
-    return write.write_html(mcsim.load(result.path))
+    return write.write_html(stand_in.disguise(result, "my-fix", EVIL))
 
 
 def look(chromium: Any, page: Path, width: int = 1280, theme: str = "light") -> None:

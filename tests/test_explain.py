@@ -354,6 +354,11 @@ class TestDivergence:
         assert "do the same in this boot" in " ".join(divergence.text(found))
 
 
+def contents(folder: Path) -> dict[str, bytes]:
+    """Of its files, but for SVG: Matplotlib names clip paths by where they lie in memory."""
+    return {path.name: b"" if path.suffix == ".svg" else path.read_bytes() for path in folder.iterdir()}
+
+
 class TestCommand:
     EXPLAIN = ("explain", "mail-2022", "--variant", "maple-naive", "--ram", "33M")
 
@@ -421,11 +426,11 @@ class TestCommand:
             explained().save(tmp_path)
         assert (tmp_path / "map.png").read_text() == "kept"
         explained().save(tmp_path / "own")
-        before = {path: path.read_bytes() for path in (tmp_path / "own").iterdir()}
+        before = contents(tmp_path / "own")
         (tmp_path / "own" / "map.png").unlink()
         (tmp_path / "own" / "map.png").symlink_to(tmp_path / "map.png")
         explained().save(tmp_path / "own")
-        assert before == {path: path.read_bytes() for path in (tmp_path / "own").iterdir()}
+        assert before == contents(tmp_path / "own")
         assert (tmp_path / "map.png").read_text() == "kept"
 
     def test_no_control_character_of_a_process_name_reaches_the_terminal(self) -> None:

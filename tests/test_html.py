@@ -204,27 +204,14 @@ class TestPage:
             {("maple-naive", 31): 0.1, ("maple-naive", 32): 0.9, ("tail-free", 31): 0.1, ("tail-free", 32): 0.5},
             name="odd",
         )
-        # No folder with such names is read; the page holds all the same.
-        result = mcsim.load("odd")
-        names = {"tail-free": evil}
-        result.experiment = replace(
-            result.experiment,
-            title=f"title {evil}",
-            source=f"# {evil}\n",
-            variants=tuple(
-                replace(each, name=names.get(each.name, each.name), description=f"words {evil}")
-                for each in result.experiment.variants
-            ),
-        )
-        result.tasks = [replace(task, variant=names.get(task.variant, task.variant)) for task in result.tasks]
-        page = html(result)
+        page = html(stand_in.disguise(mcsim.load("odd"), "tail-free", evil))
         seen = Page(page)
         assert sum(tag == "script" for tag, _ in seen.tags) == 1
         assert sum(tag == "style" for tag, _ in seen.tags) == 1
         shown = "".join(seen.texts)
-        assert f"title {evil}" in shown
-        assert f"words {evil}" in shown
-        assert f"# {evil}" in shown
+        assert f"Title {evil}" in shown
+        assert f"Words {evil}" in shown
+        assert f"# File {evil}" in shown
         assert shown.count(evil) > 10
 
     def test_only_its_own_script_may_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
