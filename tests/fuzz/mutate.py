@@ -313,7 +313,7 @@ def packed(choices: Choices, content: bytes) -> bytes:
 
 def other_array(choices: Choices, array: np.ndarray) -> np.ndarray:
     """An array with cells exchanged, rows dropped, doubled or moved, another type, shape or order."""
-    array = array.copy()
+    array = np.atleast_1d(array).copy()
     kind = choices.below(16)
     if kind < 9 and array.size:
         flat = array.reshape(-1)

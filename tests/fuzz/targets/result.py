@@ -60,7 +60,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
         if path.name not in ("manifest.json", "experiment.json", "experiment.toml"):
             path.unlink()
     chunks = sorted(result.rglob("*.parquet"))
-    for _ in range(choices.pick((1, 1, 1, 1, 1, 2, 2, 0))):
+    for again in range(choices.pick((1, 1, 1, 1, 1, 2, 2, 0))):
         kind = choices.below(14)
         chunk = choices.pick(chunks)
         if kind < 5:
@@ -68,7 +68,7 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
                 ("manifest.json", "manifest.json", "experiment.json", "experiment.json", "experiment.toml")
             )
             _bend_text(choices, path)
-        elif kind < 9:
+        elif kind < 9 and not again:  # what has been damaged has no rows to be edited
             if chunk.is_file():
                 _edit_rows(choices, chunk)
         elif kind == 9:

@@ -35,7 +35,8 @@ def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
         vector = json.loads(lines[place])
         given = {name: value for name, value in vector.items() if name not in ("res", "init")}
         if choices.chance(80):
-            vector.update(other_document(choices, given))
+            changed = other_document(choices, given)
+            vector = {**vector, **changed} if isinstance(changed, dict) else changed
         else:
             vector = other_document(choices, vector)
         lines[place] = json.dumps(vector, ensure_ascii=False)
