@@ -277,22 +277,13 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises OSError.
     """
-    temporary = temporary_name(path)
-    discard(temporary)  # of a process of the same number that was killed; or a link that somebody has put there
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
+    with beside(path, content) as temporary:
         temporary.replace(path)
-    except BaseException:
-        discard(temporary)
-        raise
 
 
 def write_new(path: Path, content: bytes) -> None:
     """Write a file that is not there yet, whole or not at all. Raises FileExistsError and other OSErrors."""
-    temporary = temporary_name(path)
-    try:
-        temporary.write_bytes(content)
+    with beside(path, content) as temporary:
         try:
             os.link(temporary, path)  # unlike a renaming, it replaces nothing
         except FileExistsError:
@@ -300,8 +291,6 @@ def write_new(path: Path, content: bytes) -> None:
         except OSError:  # a file system without links
             with path.open("xb") as file:
                 file.write(content)
-    finally:
-        discard(temporary)
 
 
 def write_each(contents: Mapping[Path, bytes]) -> list[Path]:
@@ -314,6 +303,19 @@ def write_each(contents: Mapping[Path, bytes]) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
     return list(contents)
+
+
+@contextmanager
+def beside(path: Path, content: bytes) -> Iterator[Path]:
+    """The content in a file beside `path`, to be renamed or linked; what is left of it goes. Raises OSError."""
+    temporary = temporary_name(path)
+    discard(temporary)  # of a process of the same number that was killed; or a link that somebody has put there
+    try:
+        with temporary.open("xb") as file:
+            file.write(content)
+        yield temporary
+    finally:
+        discard(temporary)
 
 
 def discard(temporary: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import lzma
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,14 @@ def test_control_characters_are_shown_not_sent() -> None:
 def test_a_text_of_a_file_adds_no_line_to_a_message() -> None:
     message = str(UserError("is 'a\nb'\n  a line of ours", file="x\ny", valid="c\nd"))
     assert message == "x\\ny: is 'a\\nb'\n  a line of ours\n  valid: c\\nd"
+
+
+@pytest.mark.parametrize("write", [files.write_atomically, files.write_new])
+def test_a_link_under_the_temporary_name_is_not_followed(tmp_path: Path, write: Callable[[Path, bytes], None]) -> None:
+    other = tmp_path / "other"
+    other.write_text("kept")
+    files.temporary_name(tmp_path / "new").symlink_to(other)
+    write(tmp_path / "new", b"new")
+    assert other.read_text() == "kept"
+    assert (tmp_path / "new").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "other"]
