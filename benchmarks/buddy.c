@@ -1,4 +1,4 @@
-/* Benchmarks of the page allocator; the same loops as kernels/bench.py. */
+/* Benchmarks of the page allocator; the same loops as kernels/probe/bench.py. */
 #include "page_alloc.h"
 
 /* A zone that is all free, with its watermarks set. */

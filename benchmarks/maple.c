@@ -1,4 +1,4 @@
-/* Benchmarks of the maple tree; the same loops as kernels/bench.py. */
+/* Benchmarks of the maple tree; the same loops as kernels/probe/bench.py. */
 #include "maple_tree.h"
 
 struct machine {

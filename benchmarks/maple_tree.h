@@ -1,5 +1,5 @@
 /*
- * C twin of kernels/maple_tree.py: the same algorithm on the same arrays, for one tree that is not in RCU mode, with one
+ * C twin of kernels/linux/maple_tree.py: the same algorithm on the same arrays, for one tree that is not in RCU mode, with one
  * state. What only RCU mode does is not here, but the question whether it is on.
  */
 #ifndef MAPLE_TREE_H

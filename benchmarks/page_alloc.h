@@ -1,5 +1,5 @@
 /*
- * C twin of kernels/page_alloc.py: the same algorithm on the same arrays, for one zone on a machine without MMU.
+ * C twin of kernels/linux/page_alloc.py: the same algorithm on the same arrays, for one zone on a machine without MMU.
  *
  * There the per-CPU lists hold nothing (high 0, batch 1). What asks whether they do is here; their own code is not.
  * Neither are the steps of the slow path that are off by default. Who gets there is stopped by a trap.

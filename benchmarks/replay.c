@@ -1,4 +1,4 @@
-/* C twin of kernels/replay.py: the page requests of a recorded boot, once more. */
+/* C twin of kernels/probe/replay.py: the page requests of a recorded boot, once more. */
 #include "slub.h"
 
 enum {
@@ -142,7 +142,7 @@ static void replay_object_frees(struct machine *machine, const int64_t *objects,
 	kmem_cache_free_bulk(machine->slub, machine->zone, count, bulk);
 }
 
-/* events: rows of struct event; expected, answers: rows of four; page, objects, bulk as in kernels/replay.py. */
+/* events: rows of struct event; expected, answers: rows of four; page, objects, bulk as in kernels/probe/replay.py. */
 void twin_replay_events(struct machine *machine, const struct event *events, const int64_t (*expected)[4], int64_t count,
 			int32_t *page, int64_t *objects, int64_t *bulk, int64_t (*answers)[4])
 {

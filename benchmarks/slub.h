@@ -1,4 +1,4 @@
-/* C twin of kernels/slub.py: one cache, the same arrays. */
+/* C twin of kernels/linux/slub.py: one cache, the same arrays. */
 #ifndef SLUB_H
 #define SLUB_H
 

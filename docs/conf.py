@@ -28,8 +28,8 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {
-    "Explanation": "mcsim.explain.explanation.Explanation",
-    "Sensitivity": "mcsim.stats.sensitivity.Sensitivity",
+    "Explanation": "mcsim.studies.explain.explanation.Explanation",
+    "Sensitivity": "mcsim.studies.sensitivity.Sensitivity",
 }
 
 # Every name that is linked must exist, but for other packages and for what a user of `import mcsim` need not know.

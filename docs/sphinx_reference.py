@@ -18,7 +18,7 @@ class KernelModules(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """A section a file."""
-        files = [path for path in sorted(KERNELS.glob("*.py")) if path.name != "__init__.py"]
+        files = [path for path in sorted(KERNELS.glob("*/*.py")) if path.name != "__init__.py"]
         for path in files:
             self.env.note_dependency(path)
         return self.parse_text_to_nodes("\n\n".join(map(section, files)), allow_section_headings=True)
@@ -27,7 +27,7 @@ class KernelModules(SphinxDirective):
 def section(path: Path) -> str:
     """A file in Markdown, which is also what its docstrings are written in."""
     module = ast.parse(path.read_text(encoding="utf-8"))
-    lines = [f"## {path.parent.name}/{path.name}", "", ast.get_docstring(module) or "", ""]
+    lines = [f"## kernels/{path.parent.name}/{path.name}", "", ast.get_docstring(module) or "", ""]
     for each in module.body:
         if isinstance(each, ast.FunctionDef | ast.ClassDef) and not each.name.startswith("_"):
             lines.append(f"- `{signature(each)}`: {first_sentence(ast.get_docstring(each) or '')}")

@@ -1,4 +1,4 @@
-"""The ground floor: everything Numba compiles.
+"""The ground floor: everything Numba compiles, imported as mcsim.kernels.
 
-Each file mirrors the Linux source file whose name it bears. Kernels import numpy, numba and each other, nothing else.
+Kernels import numpy, numba and each other, nothing else.
 """

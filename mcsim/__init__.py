@@ -12,8 +12,7 @@ In Python::
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
-# The packages are loaded first, so that the names `mcsim.run`, `mcsim.explain` stay the functions imported after them.
-from mcsim import explain as _explain_package  # noqa: F401
+# The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
 from mcsim import run as _run_package  # noqa: F401
 from mcsim.api import blame, compare, explain, load, merge, min_ram, rare, run, sensitivity
 from mcsim.errors import InvariantViolatedError, UserError

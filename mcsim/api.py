@@ -11,13 +11,13 @@ from mcsim.errors import UserError
 if TYPE_CHECKING:
     import polars as pl
 
-    from mcsim.explain.explanation import Explanation
     from mcsim.model.experiment import Experiment
-    from mcsim.result import Result
     from mcsim.run.crew import Backend
     from mcsim.run.progress import Progress
-    from mcsim.stats.rare import Rare
-    from mcsim.stats.sensitivity import Sensitivity
+    from mcsim.store.result import Result
+    from mcsim.studies.explain.explanation import Explanation
+    from mcsim.studies.rare import Rare
+    from mcsim.studies.sensitivity import Sensitivity
 
 
 def run(
@@ -52,12 +52,13 @@ def run(
     from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, select
     from mcsim.model.experiment import load as load_experiment
     from mcsim.model.settings import Setting
-    from mcsim.result import Result
-    from mcsim.run import crew, engine, kernel
+    from mcsim.run import crew, engine
     from mcsim.run.check import check_boots, compare
     from mcsim.run.progress import Silent
-    from mcsim.run.shard import Shard
-    from mcsim.run.store import Store
+    from mcsim.simulator import simulator
+    from mcsim.store.result import Result
+    from mcsim.store.shard import Shard
+    from mcsim.store.store import Store
 
     if isinstance(experiment, Experiment):
         if settings:
@@ -81,7 +82,7 @@ def run(
     threads = engine.workers_or_all(workers)
     if check:
         dealt = Shard() if part is None else part
-        chosen = select(loaded.tasks(kernel.load_workload(loaded.workload).digest), names, sizes)
+        chosen = select(loaded.tasks(simulator.load_workload(loaded.workload).digest), names, sizes)
         if loaded.stop.given():  # then a shard has whole cells, as in engine.run()
             chosen, dealt = dealt.whole_sizes(chosen), Shard()
         checked = check_boots(chosen, loaded.workload, wanted, dealt, threads, progress)
@@ -109,7 +110,7 @@ def default_folder(experiment: Experiment, shard: str | None = None) -> Path:
 
 def load(path: str | Path) -> Result:
     """The result in a folder that a run made."""
-    from mcsim.result import Result
+    from mcsim.store.result import Result
 
     return Result(path)
 
@@ -125,10 +126,10 @@ def compare(
 ) -> pl.DataFrame:
     """Each other variant of a result against `baseline` on the same boots: a polars data frame.
 
-    One row per variant and RAM size, and one for all sizes in `ram` (default: all); `mcsim.stats.compare.compare`
+    One row per variant and RAM size, and one for all sizes in `ram` (default: all); `mcsim.studies.compare.compare`
     explains columns, verdicts and `peeking`. UserError for any bad input.
     """
-    from mcsim.stats.compare import compare as compare_result
+    from mcsim.studies.compare import compare as compare_result
 
     loaded = load(result) if isinstance(result, str | Path) else result
     return compare_result(loaded, baseline, ram=ram, delta=delta, level=level, peeking=peeking)
@@ -140,8 +141,8 @@ def merge(sources: Iterable[str | Path], out: str | Path) -> Result:
     The same folder, byte for byte, in whatever order they are given and however often. UserError if they are of
     different experiments, workloads or kernels.
     """
-    from mcsim.result import Result
-    from mcsim.run.merge import merge as merge_folders
+    from mcsim.store.merge import merge as merge_folders
+    from mcsim.store.result import Result
 
     merge_folders([Path(each) for each in sources], Path(out))
     return Result(out)
@@ -163,10 +164,10 @@ def min_ram(
 ) -> pl.DataFrame:
     """Which RAM sizes (such as "28M..64M step 1M"; default: the experiment's) have P(OOM) <= `p`: a polars data frame.
 
-    One row per size; `mcsim.stats.min_ram` explains columns and verdicts. UserError for any bad input.
+    One row per size; `mcsim.studies.min_ram` explains columns and verdicts. UserError for any bad input.
     """
     from mcsim.model.units import parse_sizes
-    from mcsim.stats.min_ram import min_ram as scan
+    from mcsim.studies.min_ram import min_ram as scan
 
     loaded = _loaded(experiment, seed)
     try:
@@ -203,9 +204,9 @@ def rare(
     """P(OOM) of one variant at one RAM size (such as "37M") where plain boots hardly ever fail.
 
     Multilevel splitting: `repetitions` independent estimates of `boots` boots of a recording a stage, in the mean
-    over recordings; `mcsim.stats.rare` explains method and fields. UserError for any bad input.
+    over recordings; `mcsim.studies.rare` explains method and fields. UserError for any bad input.
     """
-    from mcsim.stats.rare import rare as split
+    from mcsim.studies.rare import rare as split
 
     return split(
         _loaded(experiment, seed),
@@ -235,10 +236,10 @@ def sensitivity(
 ) -> Sensitivity:
     """Which factor of timing or workload moves P(OOM) of one variant at one RAM size most.
 
-    `factors` such as "gap_sigma=0.05,0.22" (default: those of the timing); `mcsim.stats.sensitivity` explains design
+    `factors` such as "gap_sigma=0.05,0.22" (default: those of the timing); `mcsim.studies.sensitivity` explains design
     and columns. UserError for any bad input.
     """
-    from mcsim.stats.sensitivity import sensitivity as measure
+    from mcsim.studies.sensitivity import sensitivity as measure
 
     return measure(
         _loaded(experiment, seed),
@@ -268,9 +269,9 @@ def explain(
     `boot` defaults to the first that fails. `page()` of what is returned is all of it as text, `save(folder)` writes
     text and pictures. UserError for any bad input.
     """
-    from mcsim.explain import explanation, selection
     from mcsim.run.compiling import compiling
     from mcsim.run.progress import Silent
+    from mcsim.studies.explain import explanation, selection
 
     loaded = _loaded(experiment, seed)
     task = selection.one_task(loaded, variant, ram)
@@ -293,12 +294,12 @@ def blame(
 ) -> pl.DataFrame:
     """Whose pages keep blocks from being whole in the failing ones among the first `boots` boots: a data frame.
 
-    `mcsim.explain.blame.of_boots` explains the columns. UserError for any bad input.
+    `mcsim.studies.explain.blame.of_boots` explains the columns. UserError for any bad input.
     """
-    from mcsim.explain.blame import tally
-    from mcsim.explain.selection import boot_count, one_task
     from mcsim.run.engine import workers_or_all
     from mcsim.stats.intervals import check_level
+    from mcsim.studies.explain.blame import tally
+    from mcsim.studies.explain.selection import boot_count, one_task
 
     loaded = _loaded(experiment, seed)
     wanted = boot_count(loaded, boots)

@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import program as flat
-from kernels.batch import OUTCOME, WrongProgramError, run_boots_on
-from kernels.boot import make_boot
-from kernels.maple_tree import LAYOUT_32
-from kernels.sched import EXEC_DELAY_DRAWN, Timing, make_sched
 from mcsim.errors import UserError
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots_on
+from mcsim.kernels.boot.boot import make_boot
+from mcsim.kernels.boot.sched import EXEC_DELAY_DRAWN, Timing, make_sched
+from mcsim.kernels.linux.maple_tree import LAYOUT_32
 from mcsim.model.experiment import experiments_folder
 from mcsim.model.variants import SHIPPED
-from mcsim.run.kernel import lognormal_factors
+from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.check import check_program
 from mcsim.workload.handmade import read_workload
 from mcsim.workload.program import RecordedProgram, mix
@@ -77,7 +77,7 @@ def mutated(program: RecordedProgram, random: Random) -> RecordedProgram:
 def outcome_of(program: RecordedProgram, variant: str = "linux-6.1.y", ram_mb: int = 32, look: Any = None) -> str:
     """ "refused", "wrong" (a boot has no outcome) or "runs", if its boots are the same alone and in a batch.
 
-    `look`, if given, is called with the memory of a boot (kernels/boot.py: Boot) that has an outcome.
+    `look`, if given, is called with the memory of a boot (kernels/boot/boot.py: Boot) that has an outcome.
     """
     try:
         check_program(program)

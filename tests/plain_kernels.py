@@ -7,17 +7,21 @@ from unittest import mock
 
 import numba
 
+import mcsim
+import mcsim.kernels
+
 
 def plain_kernels(*names: str) -> SimpleNamespace:
-    """Modules kernels.NAME imported apart from the compiled ones, their functions left uncompiled."""
-    compiled = {name: module for name, module in sys.modules.items() if name.split(".")[0] == "kernels"}
+    """Modules mcsim.kernels.NAME imported apart from the compiled ones, their functions left uncompiled."""
+    compiled = {name: module for name, module in sys.modules.items() if name.startswith("mcsim.kernels")}
     for name in compiled:
         del sys.modules[name]
     try:
         with mock.patch.object(numba.core.config, "DISABLE_JIT", 1):
-            modules: dict[str, ModuleType] = {name: importlib.import_module(f"kernels.{name}") for name in names}
+            modules: dict[str, ModuleType] = {name: importlib.import_module(f"mcsim.kernels.{name}") for name in names}
     finally:
-        for name in [name for name in sys.modules if name.split(".")[0] == "kernels"]:
+        for name in [name for name in sys.modules if name.startswith("mcsim.kernels")]:
             del sys.modules[name]
         sys.modules.update(compiled)
-    return SimpleNamespace(**modules)
+        mcsim.kernels = compiled["mcsim.kernels"]  # what `import mcsim.kernels.x as y` asks
+    return SimpleNamespace(**{name.split(".")[-1]: module for name, module in modules.items()})

@@ -21,10 +21,11 @@ if __name__ == "__main__":
     import slow_stand_in  # under its name, so that worker processes find the function
 
     from mcsim.cli import main
-    from mcsim.explain import blame
-    from mcsim.run import compiling, engine, kernel
+    from mcsim.run import compiling, engine
+    from mcsim.simulator import simulator
+    from mcsim.studies.explain import blame
 
-    kernel.simulate, kernel.load_workload = slow_stand_in.simulate, stand_in.load_workload
+    simulator.simulate, simulator.load_workload = slow_stand_in.simulate, stand_in.load_workload
     blame.of_boots = stand_in.of_boots
     compiling.compiled_marker = lambda what: None
     engine.CHUNK_SECONDS = 0.1

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcsim.explain import blame
-from mcsim.run import compiling, kernel
+from mcsim.run import compiling
+from mcsim.simulator import simulator
+from mcsim.studies.explain import blame
 
 if TYPE_CHECKING:
     import pytest
@@ -44,8 +45,8 @@ def load_workload(source: str) -> Any:
 
 def use_stand_in(monkeypatch: "pytest.MonkeyPatch", folder: Path) -> None:
     """Run everything on the stand-in, in `folder`."""
-    monkeypatch.setattr(kernel, "simulate", simulate)
-    monkeypatch.setattr(kernel, "load_workload", load_workload)
+    monkeypatch.setattr(simulator, "simulate", simulate)
+    monkeypatch.setattr(simulator, "load_workload", load_workload)
     monkeypatch.setattr(blame, "of_boots", of_boots)
     monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(folder)

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from mcsim.bench import allocators, jobs, record, startup, twins
-from mcsim.bench import figure as figures
-from mcsim.bench.figure import BYTES, QUICK, SECONDS, Figure, ResultsDifferError, Settings, in_turn
-from mcsim.bench.jobs import Job
-from mcsim.bench.targets import TARGETS, target_of, verdict
-from mcsim.bench.twins import NoTwinsError, Twins
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
+from mcsim.fidelity.speed import allocators, jobs, record, startup, twins
+from mcsim.fidelity.speed import figure as figures
+from mcsim.fidelity.speed.figure import BYTES, QUICK, SECONDS, Figure, ResultsDifferError, Settings, in_turn
+from mcsim.fidelity.speed.jobs import Job
+from mcsim.fidelity.speed.targets import TARGETS, target_of, verdict
+from mcsim.fidelity.speed.twins import NoTwinsError, Twins
 
 FAST = Figure("buddy-mixed", "pairs", (1e-8, 1e-8, 2e-8), (1e-8, 1.1e-8, 2.2e-8), "C twin")
 SLOW = Figure("maple-store-20", "stores", (2e-7, 2e-7, 2e-7), (1e-7, 1e-7, 1e-7), "C twin")
@@ -292,7 +292,7 @@ def test_a_file_needs_pyperf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 
 
 def test_memory_of_the_parent_is_not_counted() -> None:
-    from mcsim.bench.boots import peak
+    from mcsim.fidelity.speed.boots import peak
 
     assert 1 << 20 < peak() < 1 << 36
 

@@ -9,12 +9,13 @@ import pytest
 from scipy.stats import t
 
 import mcsim
-from kernels import page_owner
 from mcsim.cli import run_cli
-from mcsim.explain import blame
-from mcsim.explain.blocks import blocks_of
-from mcsim.explain.owners import OWNERS, owner_set
-from mcsim.run import kernel, progress
+from mcsim.kernels.boot import page_owner
+from mcsim.run import progress
+from mcsim.simulator import simulator
+from mcsim.simulator.owners import OWNERS, owner_set
+from mcsim.studies.explain import blame
+from mcsim.studies.explain.blocks import blocks_of
 from tests.test_explain import CELLS, SOURCE, finished, task
 
 BOOTS = 40
@@ -79,7 +80,7 @@ def test_does_not_depend_on_workers_chunks_or_order() -> None:
 
 def test_of_the_failing_boots_is_that_of_all() -> None:
     cell = task("linux-6.1.y", "33M")
-    outcomes = kernel.simulate(cell, SOURCE, 0, 200)
+    outcomes = simulator.simulate(cell, SOURCE, 0, 200)
     failing = outcomes["boot"][outcomes["failed"] == 1]
     of_failing = blame.of_boots(cell, SOURCE, failing)
     of_all = mcsim.blame("mail-2022", variant="linux-6.1.y", ram="33M", boots=200, workers=1)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from joblib import Parallel, delayed
 
-from kernels import program as flat
-from kernels.batch import (
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.boot.batch import (
     NS_PER_COUNT,
     OUTCOME,
     PID_KERNEL,
@@ -19,30 +19,30 @@ from kernels.batch import (
     run_boots_on,
     write_outcome,
 )
-from kernels.boot import (
+from mcsim.kernels.boot.boot import (
     FAILED_OTHER_PAGE,
     FREED_EARLY,
     RESULT_POSITION,
     make_boot,
     place_boot,
 )
-from kernels.gfp import GFP_KERNEL
-from kernels.invariants import check_nommu, check_slub, check_zone
-from kernels.maple_tree import LAYOUT_32, NODE_SHORTAGE
-from kernels.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START
-from kernels.page_alloc import MANAGED_PAGES, largest_free_order, nr_free_pages
-from kernels.rng import FACTOR_BITS
-from kernels.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched, run_boot
-from kernels.slub import PAGES, ROW_FAILURES
+from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
+from mcsim.kernels.boot.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched, run_boot
+from mcsim.kernels.jit.rng import FACTOR_BITS
+from mcsim.kernels.linux.gfp import GFP_KERNEL
+from mcsim.kernels.linux.maple_tree import LAYOUT_32, NODE_SHORTAGE
+from mcsim.kernels.linux.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START
+from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, largest_free_order, nr_free_pages
+from mcsim.kernels.linux.slub import PAGES, ROW_FAILURES
 from mcsim.model.variants import SHIPPED
-from mcsim.run.kernel import lognormal_factors
-from mcsim.trace.extract import extract
-from mcsim.trace.recording import read_recording
+from mcsim.simulator.simulator import lognormal_factors
+from mcsim.workload.extract import extract
 from mcsim.workload.program import mix
+from mcsim.workload.recording import read_recording
 from tests.plain_kernels import plain_kernels
 from tests.test_sched import login, make_program, page
 
-plain = plain_kernels("batch", "boot", "sched", "maple_tree")
+plain = plain_kernels("boot.batch", "boot.boot", "boot.sched", "linux.maple_tree")
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")

@@ -11,24 +11,25 @@ import numpy as np
 import pytest
 
 import mcsim
-from kernels import invariants, page_alloc
-from kernels import maple_tree as maple_code
-from kernels import nommu as nommu_code
-from kernels import program as flat
-from kernels import slub as slub_code
-from kernels.batch import BOOTED, OUTCOME, draw_recordings
-from kernels.boot import RESULT_CLASS, TASKS_ALIVE, make_boot
-from kernels.gfp import GFP_KERNEL
-from kernels.maple_tree import LAYOUT_32
-from kernels.sched import make_sched
 from mcsim.cli import run_cli
 from mcsim.errors import InvariantViolatedError, UserError
+from mcsim.kernels.boot import invariants
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.boot.batch import BOOTED, OUTCOME, draw_recordings
+from mcsim.kernels.boot.boot import RESULT_CLASS, TASKS_ALIVE, make_boot
+from mcsim.kernels.boot.sched import make_sched
+from mcsim.kernels.linux import maple_tree as maple_code
+from mcsim.kernels.linux import nommu as nommu_code
+from mcsim.kernels.linux import page_alloc
+from mcsim.kernels.linux import slub as slub_code
+from mcsim.kernels.linux.gfp import GFP_KERNEL
+from mcsim.kernels.linux.maple_tree import LAYOUT_32
 from mcsim.model.experiment import load, select
 from mcsim.model.variants import SHIPPED
 from mcsim.run import check as check_code
-from mcsim.run import kernel
 from mcsim.run.progress import Silent
-from mcsim.run.shard import Shard
+from mcsim.simulator import simulator
+from mcsim.store.shard import Shard
 from mcsim.workload.program import mix
 from tests.plain_kernels import plain_kernels
 from tests.test_boot import NOISY, SEED, policy, recorded
@@ -357,7 +358,7 @@ def spoil(code, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["freed pages are not counted", "buddies are not merged", "a page is given twice"])
 def test_a_mistake_in_an_allocator_is_found_at_the_request_that_shows_it(name, monkeypatch):
-    code = plain_kernels("invariants", "boot", "page_alloc")
+    code = plain_kernels("boot.invariants", "boot.boot", "linux.page_alloc")
     assert checked_boot(code, small(), "maple-naive", 17)[0] == BOOTED
     expected, position = spoil(code, monkeypatch, name)
     ended, _, check = checked_boot(code, small(), "maple-naive", 17)
@@ -467,7 +468,7 @@ def test_an_index_that_leaves_its_array_is_told_with_its_place(at, words, monkey
 
 def test_a_stored_outcome_that_differs_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def other(task, source, first, count):
-        outcomes = kernel.simulate(task, source, first, count)
+        outcomes = simulator.simulate(task, source, first, count)
         outcomes["time_us"] += outcomes["boot"] == 1
         return outcomes, count
 
@@ -496,7 +497,7 @@ def test_one_boot_alone_is_not_checked(tmp_path: Path, capsys: pytest.CaptureFix
 def test_indices_are_checked_from_the_command_line() -> None:
     code = (
         "from mcsim.cli import run_cli; code = run_cli(['run', 'nowhere.toml', '--check']);"
-        "from kernels.compile import config; print(code, config.BOUNDSCHECK)"
+        "from mcsim.kernels.jit.compile import config; print(code, config.BOUNDSCHECK)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "1"]

@@ -18,7 +18,7 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import TerminatedError
 from mcsim.model import experiment
-from mcsim.run.store import Store
+from mcsim.store.store import Store
 
 SMALL = """
 [experiment]

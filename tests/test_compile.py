@@ -18,21 +18,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import kernels
-from kernels import cache
-from kernels.compile import config, inlined_kernel, kernel, seldom_kernel
+from mcsim.kernels.jit import cache
+from mcsim.kernels.jit.compile import config, inlined_kernel, kernel, seldom_kernel
 from mcsim.run import compiling
 
 CALLEE = """
-from kernels.compile import kernel
+from mcsim.kernels.jit.compile import kernel
 
 @kernel
 def step(x: int) -> int:
     return x + {step}
 """
 CALLER = """
-from kernels.callee import step
-from kernels.compile import kernel
+from mcsim.kernels.callee import step
+from mcsim.kernels.jit.compile import kernel
 
 @kernel
 def twice(x: int) -> int:
@@ -48,7 +47,7 @@ def start_caller(folder: Path, limit: int = resource.RLIM_INFINITY, **variables:
     environment.pop("NUMBA_CACHE_DIR", None)
     environment |= {"NUMBA_DISABLE_JIT": "0", **variables}
     return subprocess.Popen(
-        [sys.executable, "-m", "kernels.caller"],
+        [sys.executable, "-m", "mcsim.kernels.caller"],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,
@@ -74,11 +73,10 @@ def run_caller(folder: Path, **variables: str) -> list[str]:
 @pytest.fixture
 def package(tmp_path: Path) -> Path:
     """Kernels of their own: a caller and a callee."""
-    package = tmp_path / "kernels"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    for name in ("cache.py", "compile.py"):
-        shutil.copy(Path(kernels.__file__).parent / name, package)
+    package = tmp_path / "mcsim" / "kernels"
+    shutil.copytree(Path(cache.__file__).parent, package / "jit")
+    for each in (package.parent, package):
+        (each / "__init__.py").touch()
     (package / "callee.py").write_text(CALLEE.format(step=1))
     (package / "caller.py").write_text(CALLER)
     return package
@@ -86,7 +84,7 @@ def package(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("variable", ["XDG_CACHE_HOME", "NUMBA_CACHE_DIR"])
 def test_an_edit_of_a_callee_is_seen_although_the_caller_was_cached(package: Path, variable: str) -> None:
-    folder, cache_there = package.parent, {variable: str(package.parent / "there")}
+    folder, cache_there = package.parents[1], {variable: str(package.parents[1] / "there")}
     assert run_caller(folder, **cache_there) == ["3", "0"]
     assert run_caller(folder, **cache_there) == ["3", "1"]
     (package / "callee.py").write_text(CALLEE.format(step=10))
@@ -95,26 +93,26 @@ def test_an_edit_of_a_callee_is_seen_although_the_caller_was_cached(package: Pat
 
 def test_a_kernel_file_that_is_edited_while_the_process_runs_is_refused(package: Path) -> None:
     edit = f"import pathlib; pathlib.Path({str(package / 'caller.py')!r}).open('a').write('# later')"
-    command = f"import kernels.callee; {edit}; import kernels.caller"
-    done = subprocess.run([sys.executable, "-c", command], cwd=package.parent, capture_output=True, text=True)
+    command = f"import mcsim.kernels.callee; {edit}; import mcsim.kernels.caller"
+    done = subprocess.run([sys.executable, "-c", command], cwd=package.parents[1], capture_output=True, text=True)
     assert done.returncode == 1
     assert "caller.py was edited while this process ran: start it again" in done.stderr
     assert done.stdout == ""
 
 
 def test_two_processes_that_compile_at_once_are_both_right(package: Path) -> None:
-    both = [start_caller(package.parent), start_caller(package.parent)]
+    both = [start_caller(package.parents[1]), start_caller(package.parents[1])]
     assert [end(each)[0][0] for each in both] == ["3", "3"]
-    assert run_caller(package.parent) == ["3", "1"]
+    assert run_caller(package.parents[1]) == ["3", "1"]
 
 
 def test_a_full_disk_is_one_line_and_the_result_is_right(package: Path) -> None:
-    printed, errors = end(start_caller(package.parent, limit=1000))
+    printed, errors = end(start_caller(package.parents[1], limit=1000))
     assert printed == ["3", "0"]
     assert len(errors.splitlines()) == 1
     assert "compiled kernels are not kept" in errors
     assert os.strerror(errno.EFBIG) in errors
-    [folder] = (package.parent / "cache" / "mcsim").iterdir()
+    [folder] = (package.parents[1] / "cache" / "mcsim").iterdir()
     assert list(folder.iterdir()) == []
 
 

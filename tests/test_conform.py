@@ -15,10 +15,10 @@ import pytest
 from twin_maple_tree import TwinTree
 from twin_page_alloc import TwinZone
 
-from mcsim import conform
 from mcsim.cli import run_cli
-from mcsim.conform import maple
 from mcsim.errors import UserError
+from mcsim.fidelity import allocators as conform
+from mcsim.fidelity.allocators import maple
 from mcsim.run import compiling
 
 SUBSETS = [Path(__file__).parent / "data" / f"{name}_subset.jsonl.gz" for name in ("buddy", "maple")]

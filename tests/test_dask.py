@@ -18,8 +18,9 @@ import slow_stand_in
 import mcsim
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.run import compiling, crew, engine, kernel
+from mcsim.run import compiling, crew, engine
 from mcsim.run.progress import Silent
+from mcsim.simulator import simulator
 
 SMALL = """
 [experiment]
@@ -34,7 +35,7 @@ recordings = "C"
 
 @pytest.fixture(autouse=True)
 def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(kernel, "simulate", slow_stand_in.simulate)
+    monkeypatch.setattr(simulator, "simulate", slow_stand_in.simulate)
     monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.setattr(engine, "CHUNK_SECONDS", 0.1)
     monkeypatch.chdir(tmp_path)
@@ -206,9 +207,9 @@ def test_an_address_without_scheduler_is_one_message(address: str, tmp_path: Pat
 
 
 def test_a_worker_with_other_kernels_or_another_workload_is_refused() -> None:
-    workload = kernel.load_workload("C").digest
+    workload = simulator.load_workload("C").digest
     task, foreign = small().tasks(workload)[0], small().tasks("d")[0]
-    simulate, kernels = slow_stand_in.simulate, kernel.kernel_hash()
+    simulate, kernels = slow_stand_in.simulate, simulator.kernel_hash()
     assert len(crew.simulate_there(simulate, kernels, task, "C", 0, 2)) == 2
     with pytest.raises(UserError, match="kernels: "):
         crew.simulate_there(simulate, "f" * 64, task, "C", 0, 2)

@@ -53,8 +53,8 @@ def test_examples_of_commands_can_be_pasted(site):
 
 def test_every_kernel_file_and_its_public_functions_are_described(site):
     page = re.sub(r"<[^>]+>", "", (site / "kernels.html").read_text(encoding="utf-8"))
-    for path in (ROOT / "kernels").glob("[a-z]*.py"):
-        assert f"kernels/{path.name}" in page
+    for path in (ROOT / "kernels").glob("*/[a-z]*.py"):
+        assert f"kernels/{path.parent.name}/{path.name}" in page
         for item in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(item, ast.FunctionDef) and not item.name.startswith("_"):
                 assert f"{item.name}(" in page

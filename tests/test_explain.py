@@ -12,19 +12,21 @@ import numpy as np
 import pytest
 
 import mcsim
-from kernels import nommu, page_alloc, page_owner, slub
-from kernels import program as flat
-from kernels.gfp import GFP_ATOMIC, GFP_KERNEL
-from kernels.memblock import INITMEM_PAGES, m68k_reserved
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.explain import divergence, mem_info, page_map, selection, timeline
-from mcsim.explain.blocks import blocks_of, table
-from mcsim.explain.boot import Walk, free_list
-from mcsim.explain.explanation import explain
-from mcsim.explain.owners import OWNERS
+from mcsim.kernels.boot import page_owner
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.linux import nommu, page_alloc, slub
+from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL
+from mcsim.kernels.linux.memblock import INITMEM_PAGES, m68k_reserved
 from mcsim.model.experiment import load
-from mcsim.run import kernel
+from mcsim.report import page_map
+from mcsim.simulator import simulator
+from mcsim.simulator.owners import OWNERS
+from mcsim.simulator.walk import Walk, free_list
+from mcsim.studies.explain import divergence, mem_info, selection, timeline
+from mcsim.studies.explain.blocks import blocks_of, table
+from mcsim.studies.explain.explanation import explain
 
 CELLS = (("maple-naive", "32M"), ("tail-free", "32M"), ("linux-6.1.y", "33M"), ("maple-naive", "31M"))
 SOURCE = "C"
@@ -49,7 +51,7 @@ def explained(variant="maple-naive", ram="33M", boot=0, other="tail-free"):
 class TestWalk:
     @pytest.mark.parametrize(("variant", "ram"), CELLS)
     def test_ends_as_the_same_boot_of_a_run(self, variant, ram) -> None:
-        for outcome in kernel.simulate(task(variant, ram), SOURCE, 0, 10):
+        for outcome in simulator.simulate(task(variant, ram), SOURCE, 0, 10):
             walk = finished(variant, ram, int(outcome["boot"]))
             ending = walk.ending()
             assert (walk.recording, walk.phase) == (outcome["recording"], outcome["pre_init"])
@@ -379,7 +381,7 @@ class TestCommand:
 
     def test_takes_the_first_boot_that_fails(self) -> None:
         found = mcsim.explain("mail-2022", variant="linux-6.1.y", ram="33M")
-        outcomes = kernel.simulate(task("linux-6.1.y", "33M"), SOURCE, 0, 100)
+        outcomes = simulator.simulate(task("linux-6.1.y", "33M"), SOURCE, 0, 100)
         assert found.number == outcomes["failed"].argmax() > 0
 
     def test_shows_a_boot_that_did_not_fail(self) -> None:

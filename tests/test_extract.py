@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels import program as flat
-from kernels.rng import FACTOR_BITS
-from kernels.sched import EXEC_DELAY_RECORDED, STREAM_LENGTH, Timing, make_sched, run_boot
 from mcsim.errors import UserError
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.boot.sched import EXEC_DELAY_RECORDED, STREAM_LENGTH, Timing, make_sched, run_boot
+from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.model.variants import SHIPPED
-from mcsim.trace.extract import NEVER, SIMULATED_SLABS, TASK_SLABS, extract
-from mcsim.trace.recording import COLUMNS, COUNTS_PER_TICK, Record, read_recording
+from mcsim.workload.extract import NEVER, SIMULATED_SLABS, TASK_SLABS, extract
 from mcsim.workload.program import READ_STEPS, RecordedProgram, mix, read_gaps
+from mcsim.workload.recording import COLUMNS, COUNTS_PER_TICK, Record, read_recording
 from tests.plain_kernels import plain_kernels
 
-plain = plain_kernels("boot", "maple_tree", "nommu", "page_alloc")
+plain = plain_kernels("boot.boot", "linux.maple_tree", "linux.nommu", "linux.page_alloc")
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 # What each recorded kernel had: V0 the maple tree in RCU mode without the fixes, M3 both patches of the mail.

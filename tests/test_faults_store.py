@@ -21,19 +21,20 @@ import pytest
 import stand_in
 
 import mcsim
-from kernels import batch
 from mcsim import files
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
+from mcsim.fidelity.results import found_with
+from mcsim.kernels.boot import batch
 from mcsim.model import experiment
-from mcsim.result import Result
-from mcsim.run import engine, kernel
-from mcsim.run import store as store_module
-from mcsim.run.documents import read_document
-from mcsim.run.ranges import in_words, union, without
-from mcsim.run.shard import BLOCK
-from mcsim.run.store import COLUMNS, Store, content_hash, dead_temporaries
-from mcsim.run.verify import found_with
+from mcsim.run import engine
+from mcsim.simulator import simulator
+from mcsim.store import store as store_module
+from mcsim.store.documents import read_document
+from mcsim.store.ranges import in_words, union, without
+from mcsim.store.result import Result
+from mcsim.store.shard import BLOCK
+from mcsim.store.store import COLUMNS, Store, content_hash, dead_temporaries
 
 SMALL = """
 [experiment]
@@ -378,8 +379,9 @@ def finish_at(count: int, folder: Path, code: str) -> subprocess.CompletedProces
 import os, signal, sys
 sys.path.insert(0, {str(Path(stand_in.__file__).parent)!r})
 import stand_in
-from mcsim.run import compiling, engine, kernel
-kernel.simulate, kernel.load_workload = stand_in.simulate, stand_in.load_workload
+from mcsim.run import compiling, engine
+from mcsim.simulator import simulator
+simulator.simulate, simulator.load_workload = stand_in.simulate, stand_in.load_workload
 compiling.compiled_marker = lambda what: None
 folder, left = {str(folder)!r}, [{count}]
 def hook(event, arguments):
@@ -472,10 +474,10 @@ class TestFolders:
             shutil.rmtree("here", ignore_errors=True)
             return stand_in.simulate(task, source, first, count)
 
-        monkeypatch.setattr(kernel, "simulate", remove)
+        monkeypatch.setattr(simulator, "simulate", remove)
         with pytest.raises(UserError, match="cannot be written: No such file"):
             made()
-        monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
+        monkeypatch.setattr(simulator, "simulate", stand_in.simulate)
         assert made().summary()["boots"].to_list() == [100] * 4
 
 
@@ -675,7 +677,7 @@ class TestMissing:
             return stand_in.simulate(*given)
 
         with monkeypatch.context() as patch:
-            patch.setattr(kernel, "simulate", interrupted)
+            patch.setattr(simulator, "simulate", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 made()
         assert mcsim.load("here").missing() == []
@@ -714,7 +716,7 @@ class TestVerify:
         first, second = mcsim.load("here").manifest["verified"]
         assert (first["compared"], first["stored"], first["seed"], second["compared"]) == (400, 400, 5, 7)
         assert first["differences"] == len(pl.read_parquet(first_chunk(result)))
-        assert first["kernels"] == kernel.kernel_hash()
+        assert first["kernels"] == simulator.kernel_hash()
         assert first["sha256"] == mcsim.load("here").store.content_hash()
         assert mcsim.merge(["here"], "merged").manifest["verified"] == []
 

@@ -23,10 +23,10 @@ from mcsim.report import figures, write
 from mcsim.report.html import html, question
 from mcsim.report.sections import SECTIONS, Cell, Table, View
 from mcsim.report.verdict import ranges, usual_baseline, verdict
-from mcsim.result import Result
-from mcsim.run import kernel
-from mcsim.stats.compare import compare
-from mcsim.stats.monotonic import rises
+from mcsim.simulator import simulator
+from mcsim.store.result import Result
+from mcsim.studies.compare import compare
+from mcsim.studies.monotonic import rises
 
 HEAD = """
 [experiment]
@@ -59,7 +59,7 @@ def made(
         stand_in.fail(outcomes, tosses < p[task.variant, task.ram >> 20])
         return outcomes
 
-    monkeypatch.setattr(kernel, "simulate", simulate)
+    monkeypatch.setattr(simulator, "simulate", simulate)
     quoted = ", ".join(f'"{each}"' for each in names)
     text = HEAD.format(names=quoted, sizes=", ".join(f'"{size}M"' for size in sizes), boots=boots)
     return mcsim.run(experiment.parse(text, "small.toml"), workers=1, out=name)

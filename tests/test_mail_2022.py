@@ -6,7 +6,7 @@ import pytest
 
 import mcsim
 from mcsim.cli import run_cli
-from mcsim.result import Result
+from mcsim.store.result import Result
 
 CELLS = {"variants": ["maple-naive", "tail-free", "linux-6.6"], "ram": ["31M", "32M"]}
 BOOTS = 40

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels.invariants import check_zone
-from kernels.memblock import (
+from mcsim.kernels.boot.invariants import check_zone
+from mcsim.kernels.linux.memblock import (
     INITMEM_PAGES,
     INITMEM_START,
     RAM_MB_MEASURED,
@@ -19,7 +19,7 @@ from kernels.memblock import (
     memblock_free_all,
     memmap_pages,
 )
-from kernels.page_alloc import (
+from mcsim.kernels.linux.page_alloc import (
     MANAGED_PAGES,
     MAX_ORDER,
     MIGRATE_TYPES,

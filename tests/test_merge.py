@@ -11,8 +11,9 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.result import Result
-from mcsim.run import kernel, merge
+from mcsim.simulator import simulator
+from mcsim.store import merge
+from mcsim.store.result import Result
 
 SMALL = """
 [experiment]
@@ -105,7 +106,7 @@ class TestRefusal:
 
     def test_other_kernels_with_both_sides(self, monkeypatch: pytest.MonkeyPatch) -> None:
         mcsim.run(small(), out="a")
-        monkeypatch.setattr(kernel, "kernel_hash", lambda: "f" * 64)
+        monkeypatch.setattr(simulator, "kernel_hash", lambda: "f" * 64)
         mcsim.run(small(), out="b")
         with pytest.raises(UserError, match=r"kernels: .* in a, f+.* in b"):
             mcsim.merge(["a", "b"], "c")

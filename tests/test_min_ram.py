@@ -15,8 +15,10 @@ from mcsim.cli import run_cli
 from mcsim.cli.min_ram_command import page
 from mcsim.errors import UserError
 from mcsim.model.units import format_size
-from mcsim.run import compiling, kernel
-from mcsim.stats.min_ram import (
+from mcsim.run import compiling
+from mcsim.simulator import simulator
+from mcsim.stats.sequences import sequence
+from mcsim.studies.min_ram import (
     SAFE,
     UNDECIDED,
     UNSAFE,
@@ -28,7 +30,6 @@ from mcsim.stats.min_ram import (
     scan,
     verdict,
 )
-from mcsim.stats.sequences import sequence
 
 MB = 1 << 20
 COMMAND = ["min-ram", "mail-2022", "--variant", "maple-naive", "--p", "0.05", "--workers", "1"]
@@ -162,14 +163,14 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[int, fl
     """P of the stand-in by RAM size (MB), to be changed by tests."""
     p = {30: 0.9, 31: 0.0, 32: 0.5, 33: 0.0}
 
-    def simulate(task: kernel.Task, source: str, first: int, count: int) -> np.ndarray:
+    def simulate(task: simulator.Task, source: str, first: int, count: int) -> np.ndarray:
         outcomes = stand_in.simulate(task, source, first, count)
         tosses = [stand_in.chance(f"{task.seed} {first + number}") for number in range(count)]
         stand_in.fail(outcomes, np.array(tosses) < p[task.ram // MB])
         return outcomes
 
-    monkeypatch.setattr(kernel, "simulate", simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
+    monkeypatch.setattr(simulator, "simulate", simulate)
+    monkeypatch.setattr(simulator, "load_workload", stand_in.load_workload)
     monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(tmp_path)
     return p
@@ -203,7 +204,7 @@ class TestCommand:
         run_cli([*COMMAND, "--ram", "30M,31M", "--format", "csv"])
         first = capsys.readouterr().out
         run_cli([*COMMAND, "--ram", "32M,33M", "--boots", "900", "--level", "0.9"])
-        monkeypatch.setattr(kernel, "simulate", None)  # nothing is left to simulate
+        monkeypatch.setattr(simulator, "simulate", None)  # nothing is left to simulate
         capsys.readouterr()
         assert run_cli([*COMMAND, "--ram", "30M,31M", "--format", "csv"]) == 0
         assert capsys.readouterr().out == first

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kernels import memblock
-from kernels import policy as kernel
 from mcsim.errors import UserError
+from mcsim.kernels.linux import memblock
+from mcsim.kernels.linux import policy as kernel
 from mcsim.model import experiment, machine, units, variants
 from mcsim.model.settings import Setting
 from mcsim.model.template import TEMPLATE

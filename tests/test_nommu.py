@@ -13,7 +13,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.plain_kernels import plain_kernels
 from tests.twin_nommu import RefusedError, TwinNommu
 
-plain = plain_kernels("policy", "page_alloc", "slub", "maple_tree", "nommu", "binfmt_flat", "invariants")
+plain = plain_kernels(
+    "linux.policy",
+    "linux.page_alloc",
+    "linux.slub",
+    "linux.maple_tree",
+    "linux.nommu",
+    "linux.binfmt_flat",
+    "boot.invariants",
+)
 nommu_c, slub_c, policy_c, maple_c, page_c = (
     plain.nommu,
     plain.slub,

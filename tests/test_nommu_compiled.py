@@ -5,13 +5,8 @@ import random
 import numpy as np
 import pytest
 
-import kernels
-import kernels.binfmt_flat
-import kernels.maple_tree
-import kernels.nommu
-import kernels.page_alloc
-import kernels.policy
-import kernels.slub
+from mcsim.kernels import linux
+from mcsim.kernels.linux import binfmt_flat  # noqa: F401 (and all that it imports)
 from tests.test_nommu import IMAGE, VARIANTS, plain
 
 PAGE = 8192
@@ -56,7 +51,7 @@ def run(package, policy, seed):
 def test_compiled_equals_plain(variant):
     for seed in range(3):
         expected = run(plain, VARIANTS[variant], seed)
-        got = run(kernels, VARIANTS[variant], seed)
+        got = run(linux, VARIANTS[variant], seed)
         assert len(expected[1]) > CALLS
         for one, other in zip(expected, got, strict=True):
             assert np.array_equal(one, other)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twin_page_alloc import TwinZone
 
-from kernels.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
-from kernels.invariants import check_zone
-from kernels.memblock import memblock_free_all
-from kernels.page_alloc import (
+from mcsim.kernels.boot.invariants import check_zone
+from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
+from mcsim.kernels.linux.memblock import memblock_free_all
+from mcsim.kernels.linux.page_alloc import (
     FPI_NONE,
     FPI_TO_TAIL,
     MAX_ORDER,

@@ -21,24 +21,25 @@ from mutated_programs import (
     with_cells,
 )
 
-from kernels import binfmt_flat, memblock, page_alloc, sched, slub
-from kernels import program as flat
-from kernels.batch import OUTCOME, Machine, WrongProgramError, run_boots, slices
-from kernels.boot import SLABS, make_boot, slabs_for
-from kernels.maple_tree import LAYOUT_32, LAYOUT_64
-from kernels.sched import make_sched, run_boot
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.explain.blame import count
-from mcsim.explain.boot import Walk
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.boot import sched
+from mcsim.kernels.boot.batch import OUTCOME, Machine, WrongProgramError, run_boots, slices
+from mcsim.kernels.boot.boot import SLABS, make_boot, slabs_for
+from mcsim.kernels.boot.sched import make_sched, run_boot
+from mcsim.kernels.linux import binfmt_flat, memblock, page_alloc, slub
+from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
 from mcsim.model.experiment import Task, Timing
 from mcsim.model.experiment import load as load_experiment
 from mcsim.model.variants import SHIPPED
-from mcsim.run import kernel
-from mcsim.run.splitting import Population
-from mcsim.trace.extract import extract
+from mcsim.simulator import simulator
+from mcsim.simulator.population import Population
+from mcsim.simulator.walk import Walk
+from mcsim.studies.explain.blame import count
 from mcsim.workload import check, load
 from mcsim.workload.check import check_program
+from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram, mix
 
 RECORDED = recorded()
@@ -206,7 +207,7 @@ def test_the_limits_are_those_of_the_kernels() -> None:
     assert (check.MAX_ORDER, check.COUNTS_PER_TICK) == (page_alloc.MAX_ORDER, sched.COUNTS_PER_TICK)
     assert len(slub.OBJECT_SIZES_M68K) == check.CACHES
     assert binfmt_flat.FLAT_FLAG_RAM | binfmt_flat.FLAT_FLAG_GZIP == check.SINGLE_MAPPING
-    assert set(kernel.REASONS) == set(range(flat.STUCK, flat.ROWS_SHORT + 1))
+    assert set(simulator.REASONS) == set(range(flat.STUCK, flat.ROWS_SHORT + 1))
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -321,7 +322,7 @@ def test_a_damaged_recording_is_refused_by_import(
     def damaged(recording: Any, *options: Any) -> RecordedProgram:
         return op(extract(recording, *options), flat.OP_FORK, flat.A, BIG)
 
-    monkeypatch.setattr("mcsim.trace.extract.extract", damaged)
+    monkeypatch.setattr("mcsim.workload.extract.extract", damaged)
     source = next((Path(__file__).parent / "data" / "recordings").glob("*.npz"))
     assert run_cli(["import", str(source), "--out", str(tmp_path)]) == 2
     assert f"lane {BIG} is out of range" in capsys.readouterr().err
@@ -398,7 +399,7 @@ def test_a_boot_that_makes_no_sense_has_no_outcome(name: str, variant: str) -> N
 def test_a_boot_that_is_too_long_has_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = with_cells(STORM, "op", *[(row, flat.GAP, 2**31 - 1) for row in range(11)])
     check_program(slow)
-    timing = kernel.kernel_timing(Timing(gap_sigma=0, boot_sigma=0, boot_median=10), mix([slow]))
+    timing = simulator.kernel_timing(Timing(gap_sigma=0, boot_sigma=0, boot_median=10), mix([slow]))
     with pytest.raises(WrongProgramError) as caught:
         policy = SHIPPED["pre-maple"].policies.for_kernels()
         run_boots(mix([slow]), Machine(64, 32), policy, timing, 1, 0, np.zeros(1, OUTCOME))
@@ -408,15 +409,15 @@ def test_a_boot_that_is_too_long_has_no_outcome(monkeypatch: pytest.MonkeyPatch)
 def test_times_that_no_number_holds_are_refused() -> None:
     slow = mix([with_cells(STORM, "op", (1, flat.GAP, 2**31 - 1))])
     with pytest.raises(UserError, match="too long to count"):
-        kernel.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), slow)
-    assert kernel.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), load("C").arrays)
+        simulator.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), slow)
+    assert simulator.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), load("C").arrays)
 
 
 def test_nothing_of_an_earlier_boot_decides() -> None:
     """A good program leaves mappings and references behind; the same work space then runs a wrong one."""
     good, bad = mix([STORM]), mix([munmap_before_mmap()])
     work, boot = make_sched(good), make_boot(good, 64, LAYOUT_32)
-    from kernels.batch import run_boots_on
+    from mcsim.kernels.boot.batch import run_boots_on
 
     policy = SHIPPED["linux-6.1.y"].policies.for_kernels()
     run_boots_on(good, policy, TIMING, work, boot, 1, 5, np.zeros(2, OUTCOME))
@@ -440,9 +441,9 @@ def test_every_command_refuses_such_a_boot_in_words(
 ) -> None:
     make, why = WRONG[name]
     task, source = experiment_of(make(), tmp_path)
-    said = kernel.REASONS[why]
+    said = simulator.REASONS[why]
     with pytest.raises(UserError, match=said):
-        kernel.simulate(task, source, 0, 1)
+        simulator.simulate(task, source, 0, 1)
     with pytest.raises(UserError, match=said):
         Walk(task, source, 0).finish()
     with pytest.raises(UserError, match=said):
@@ -460,7 +461,7 @@ def test_the_request_of_such_a_boot_is_named(tmp_path: Path) -> None:
     program = munmap_before_mmap()
     task, source = experiment_of(program, tmp_path)
     with pytest.raises(UserError) as caught:
-        kernel.simulate(task, source, 3, 1)
+        simulator.simulate(task, source, 3, 1)
     row = wrong_boot(program).row
     lane = int(np.searchsorted(program.lane[:, flat.LANE_FIRST], row, side="right")) - 1
     assert caught.value.key == f"boot 3: {program.name}, op, request {row} ({program.names[lane]})"
@@ -506,7 +507,7 @@ def test_room_is_made_for_what_a_program_can_have_at_most() -> None:
 
 
 def test_running_out_of_rows_is_no_failure_of_the_boot(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kernels.boot.slabs_for", lambda *_: 2)
+    monkeypatch.setattr("mcsim.kernels.boot.boot.slabs_for", lambda *_: 2)
     assert wrong_boot(many_mappings(9_000)).why == flat.ROWS_SHORT
 
 

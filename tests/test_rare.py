@@ -14,17 +14,17 @@ import pytest
 from scipy.stats import binom, norm
 
 import mcsim
-from kernels import splitting
-from kernels.batch import OUTCOME, Machine, run_boots
-from kernels.splitting import block_offsets
 from mcsim.cli import run_cli
 from mcsim.cli.rare_command import page
+from mcsim.kernels.boot import splitting
+from mcsim.kernels.boot.batch import OUTCOME, Machine, run_boots
+from mcsim.kernels.boot.splitting import block_offsets
 from mcsim.model.experiment import canonical_json, load
-from mcsim.run import kernel
-from mcsim.run.splitting import FIRST_BOOT, Population, largest_order, recordings_of
-from mcsim.stats import rare
+from mcsim.simulator import simulator
+from mcsim.simulator.population import FIRST_BOOT, Population, largest_order, recordings_of
 from mcsim.stats.intervals import interval
-from mcsim.stats.rare import (
+from mcsim.studies import rare
+from mcsim.studies.rare import (
     Chain,
     Estimate,
     Journal,
@@ -141,10 +141,10 @@ class TestEstimator:
 
 @functools.cache
 def cell(ram_mb: int, variant: str = "tail-free"):
-    from mcsim.stats.rare import _task
+    from mcsim.studies.rare import _task
 
     experiment = load("mail-2022")
-    return _task(experiment, variant, f"{ram_mb}M", kernel.load_workload("C").digest)
+    return _task(experiment, variant, f"{ram_mb}M", simulator.load_workload("C").digest)
 
 
 def population(size: int, recording: int = 0, ram_mb: int = 32) -> Population:
@@ -159,10 +159,10 @@ class TestParticles:
         boots.start()
         task = cell(32)
         outcomes = np.zeros(800, OUTCOME)
-        timing = kernel.kernel_timing(task.timing)
+        timing = simulator.kernel_timing(task.timing)
         first = FIRST_BOOT + ((recordings_of("C") + recording) << 28)
         run_boots(
-            kernel.load_workload("C").arrays, Machine(32, 32), task.policies.for_kernels(), timing, task.seed, first,
+            simulator.load_workload("C").arrays, Machine(32, 32), task.policies.for_kernels(), timing, task.seed, first,
             outcomes,
         )  # fmt: skip
         same = outcomes["recording"] == recording
@@ -182,7 +182,7 @@ class TestParticles:
         assert largest_order(cell(32), "C") == 7
 
     def test_each_block_of_requests_has_a_coordinate_of_its_own(self) -> None:
-        program = kernel.load_workload("C").arrays
+        program = simulator.load_workload("C").arrays
         offset = block_offsets(program)
         assert (np.diff(offset) >= 1).all()
         for first, end, *_ in program.recording.tolist():
@@ -212,7 +212,7 @@ class TestCommand:
         assert max(map(len, printed.out.splitlines())) <= 72
         assert "5 repetitions of 21 recordings by 40 boots a stage" in " ".join(printed.out.split())
         found = mcsim.rare("mail-2022", variant="tail-free", ram="32M", repetitions=5, boots=40, level=0.999)
-        outcomes = kernel.simulate(cell(32), "C", 0, 200)
+        outcomes = simulator.simulate(cell(32), "C", 0, 200)
         low, high = interval(int(outcomes["failed"].sum()), 200, 0.999)
         assert found.estimate.low <= high
         assert low <= found.estimate.high

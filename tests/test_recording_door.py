@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
+from mcsim.fidelity.replay import read_events, replay
 from mcsim.files import MAX_TEXT
-from mcsim.trace import recording as door
-from mcsim.trace.extract import extract
-from mcsim.trace.recording import COLUMNS, FAILED, LARGEST, Record, read_columns, read_recording
-from mcsim.trace.replay import read_events, replay
+from mcsim.workload import recording as door
 from mcsim.workload.check import check_program
+from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram
+from mcsim.workload.recording import COLUMNS, FAILED, LARGEST, Record, read_columns, read_recording
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAME = "N_V0_64MB_j0_a"

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels import program as flat
-from kernels.memblock import PAGE_SIZE, m68k_reserved
-from kernels.page_alloc import FPI_TO_TAIL
-from kernels.replay import EVENT_ALLOC, EVENT_FREE, FLAGS, KIND
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.trace.recording import Record
-from mcsim.trace.replay import read_events, replay, run
+from mcsim.fidelity.replay import read_events, replay, run
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.linux.memblock import PAGE_SIZE, m68k_reserved
+from mcsim.kernels.linux.page_alloc import FPI_TO_TAIL
+from mcsim.kernels.probe.replay import EVENT_ALLOC, EVENT_FREE, FLAGS, KIND
 from mcsim.workload.program import RecordedProgram
+from mcsim.workload.recording import Record
 
 SHIPPED = Path(__file__).parents[1] / "experiments" / "recordings" / "C"
 RECORDINGS = Path(__file__).parent / "data" / "recordings"

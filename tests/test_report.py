@@ -18,14 +18,14 @@ import stand_in
 import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.explain import blame
 from mcsim.files import csv_of
 from mcsim.model import experiment
 from mcsim.model.experiment import Task
 from mcsim.report import comparison, mail, plot, text, write
-from mcsim.result import Result
-from mcsim.run import kernel
+from mcsim.simulator import simulator
 from mcsim.stats.intervals import interval
+from mcsim.store.result import Result
+from mcsim.studies.explain import blame
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ class TestWorkload:
             return SimpleNamespace(digest=f"{len(list(Path(source).iterdir())):02x}" * 32)
 
         stand_in.use_stand_in(monkeypatch, tmp_path)
-        monkeypatch.setattr(kernel, "load_workload", load_workload)
+        monkeypatch.setattr(simulator, "load_workload", load_workload)
         looked_at: list[str] = []
 
         def of_boots(task: Task, source: str, *rest: object, **others: float) -> pl.DataFrame:
@@ -310,7 +310,7 @@ class TestWorkload:
             return stand_in.of_boots(task, source, *rest, **others)
 
         monkeypatch.setattr(blame, "of_boots", of_boots)
-        monkeypatch.setattr(kernel, "kernel_hash", lambda: "ab" * 32)
+        monkeypatch.setattr(simulator, "kernel_hash", lambda: "ab" * 32)
         Path("C").mkdir()
         Path("C/a.npz").touch()
         source = '[experiment]\nvariants = ["maple-naive", "tail-free"]\nram = "32M"\nboots = 40\n'

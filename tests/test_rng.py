@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from kernels import rng
-from kernels.rng import FACTOR_BITS, philox4x32, random_below, scale
+from mcsim.kernels.jit import rng
+from mcsim.kernels.jit.rng import FACTOR_BITS, philox4x32, random_below, scale
 from tests.twin_sched import philox
 
 # Counter, key and words: the known-answer test of the authors' own library (Random123, kat_vectors).

@@ -18,10 +18,11 @@ import stand_in
 import mcsim
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.result import Result
-from mcsim.run import engine, kernel
+from mcsim.run import engine
 from mcsim.run.progress import PlainLines, duration
-from mcsim.run.store import Store, content_hash
+from mcsim.simulator import simulator
+from mcsim.store.result import Result
+from mcsim.store.store import Store, content_hash
 
 SMALL = """
 [experiment]
@@ -81,7 +82,7 @@ class TestSameOutcomes:
             simulated.append(boots)
             return stand_in.simulate(task, source, first, boots)
 
-        monkeypatch.setattr(kernel, "simulate", count)
+        monkeypatch.setattr(simulator, "simulate", count)
         result = mcsim.run(small(text), workers=1)
         assert sum(simulated) == 2 * 2 * 100
         assert result.outcomes("again", "32M").equals(result.outcomes("tail-free", "32M"))
@@ -104,7 +105,7 @@ class TestResume:
         def never(*_: object) -> None:
             raise AssertionError
 
-        monkeypatch.setattr(kernel, "simulate", never)
+        monkeypatch.setattr(simulator, "simulate", never)
         assert mcsim.run(small()).summary()["boots"].to_list() == [100] * 6
 
     def test_more_boots_extend_fewer_leave_alone(self) -> None:
@@ -124,14 +125,14 @@ class TestResume:
                 raise KeyboardInterrupt
             return stand_in.simulate(task, source, first, boots)
 
-        monkeypatch.setattr(kernel, "simulate", interrupted)
+        monkeypatch.setattr(simulator, "simulate", interrupted)
         monkeypatch.setattr(engine, "MAX_CHUNK", 8)
         with pytest.raises(KeyboardInterrupt):
             mcsim.run(small(), out="cut", workers=1)
         cut = mcsim.load("cut")
         assert 0 < sum(frame.height for frame in frames(cut).values()) < 600
         assert cut.manifest["runs"][-1]["complete"] is False
-        monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
+        monkeypatch.setattr(simulator, "simulate", stand_in.simulate)
         assert same(whole, mcsim.run(small(), out="cut"))
 
     @pytest.mark.skipif(not hasattr(os, "killpg"), reason="needs POSIX signals")
@@ -145,12 +146,13 @@ class TestResume:
             sys.path.insert(0, {str(Path(stand_in.__file__).parent)!r})
             import stand_in
             from mcsim.cli import main
-            from mcsim.run import compiling, engine, kernel
+            from mcsim.run import compiling, engine
+            from mcsim.simulator import simulator
             def slow(task, source, first, count):
                 time.sleep(0.002 * count)
                 return stand_in.simulate(task, source, first, count)
             if __name__ == "__main__":
-                kernel.simulate, kernel.load_workload = slow, stand_in.load_workload
+                simulator.simulate, simulator.load_workload = slow, stand_in.load_workload
                 compiling.compiled_marker = lambda what: None
                 engine.CHUNK_SECONDS = 0.1
                 main(sys.argv[1:])
@@ -191,7 +193,7 @@ class TestRefusal:
 
     def test_other_kernels_may_not_add_to_a_folder(self, monkeypatch: pytest.MonkeyPatch) -> None:
         mcsim.run(small(), out="here")
-        monkeypatch.setattr(kernel, "kernel_hash", lambda: "f" * 64)
+        monkeypatch.setattr(simulator, "kernel_hash", lambda: "f" * 64)
         with pytest.raises(UserError, match="of other kernels"):
             mcsim.run(small(), out="here", boots=200)
 
@@ -314,15 +316,15 @@ class TestStore:
 
 class TestFactors:
     def test_have_median_1_and_the_sigma_asked_for(self) -> None:
-        factors = kernel.lognormal_factors(0.3) / 2.0**20
+        factors = simulator.lognormal_factors(0.3) / 2.0**20
         assert np.median(factors) == pytest.approx(1.0, abs=1e-4)
         assert np.std(np.log(factors)) == pytest.approx(0.3, rel=2e-3)
         assert np.all(np.diff(factors) > 0)
 
     def test_without_noise_are_all_1_and_at_most_noise_still_fit(self) -> None:
-        assert set(kernel.lognormal_factors(0.0)) == {1 << 20}
-        assert kernel.lognormal_factors(experiment.MAX_SIGMA).max() < 2**31 - 1
-        assert kernel.lognormal_factors(experiment.MAX_SIGMA).min() > 0
+        assert set(simulator.lognormal_factors(0.0)) == {1 << 20}
+        assert simulator.lognormal_factors(experiment.MAX_SIGMA).max() < 2**31 - 1
+        assert simulator.lognormal_factors(experiment.MAX_SIGMA).min() > 0
 
 
 class TestChunkSize:

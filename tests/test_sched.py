@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernels import program as flat
-from kernels.rng import FACTOR_BITS
-from kernels.sched import (
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.boot.sched import (
     COUNTS_PER_TICK,
     EXEC_DELAY_DRAWN,
     EXEC_DELAY_RECORDED,
@@ -25,10 +24,11 @@ from kernels.sched import (
     make_sched,
     run_boot,
 )
-from mcsim.run.kernel import lognormal_factors
-from mcsim.trace.extract import extract
-from mcsim.trace.recording import read_recording
+from mcsim.kernels.jit.rng import FACTOR_BITS
+from mcsim.simulator.simulator import lognormal_factors
+from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram, mix, read_gaps
+from mcsim.workload.recording import read_recording
 from tests.twin_sched import Machine
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"

@@ -7,7 +7,8 @@ import pytest
 import stand_in
 
 from mcsim.cli import run_cli
-from mcsim.stats import paired, selftest
+from mcsim.fidelity import statistics as selftest
+from mcsim.stats import paired
 from mcsim.stats.sequences import sequence
 
 QUICK = ["selftest", "--tables", "60", "--boots", "50", "--trials", "60"]

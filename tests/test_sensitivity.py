@@ -13,8 +13,9 @@ from scipy.stats import norm
 import mcsim
 from mcsim.cli import run_cli
 from mcsim.model.experiment import Timing, load
-from mcsim.run import compiling, kernel
-from mcsim.stats.sensitivity import (
+from mcsim.run import compiling
+from mcsim.simulator import simulator
+from mcsim.studies.sensitivity import (
     MOST_FACTORS,
     Factor,
     between,
@@ -148,7 +149,7 @@ class TestFactors:
 def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """P is 0.4, less 0.2 with jitter, and a little more with a large gap_sigma; 12 recordings and 7 phases."""
 
-    def simulate(task: kernel.Task, source: str, first: int, count: int) -> np.ndarray:
+    def simulate(task: simulator.Task, source: str, first: int, count: int) -> np.ndarray:
         outcomes = stand_in.simulate(task, source, first, count)
         p = 0.4 - 0.1 * task.timing.jitter + 0.1 * (task.timing.gap_sigma > 0.2)
         p -= 0.1 * (task.policies.exact_tail == "tail")
@@ -156,8 +157,8 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         stand_in.fail(outcomes, np.array(tosses) < p + 0.1 * (outcomes["recording"] % 2))
         return outcomes
 
-    monkeypatch.setattr(kernel, "simulate", simulate)
-    monkeypatch.setattr(kernel, "load_workload", stand_in.load_workload)
+    monkeypatch.setattr(simulator, "simulate", simulate)
+    monkeypatch.setattr(simulator, "load_workload", stand_in.load_workload)
     monkeypatch.setattr(compiling, "compiled_marker", lambda what: None)
     monkeypatch.chdir(tmp_path)
 
@@ -187,7 +188,7 @@ class TestCommand:
         run_cli([*options, "--boots", "50"])
         first = capsys.readouterr().out
         run_cli([*options, "--boots", "80"])
-        monkeypatch.setattr(kernel, "simulate", None)  # nothing is left to simulate
+        monkeypatch.setattr(simulator, "simulate", None)  # nothing is left to simulate
         capsys.readouterr()
         assert run_cli([*options, "--boots", "50"]) == 0
         assert capsys.readouterr().out == first

@@ -10,8 +10,8 @@ from scipy.special import betaln
 from scipy.stats import binom
 
 from mcsim.errors import UserError
+from mcsim.fidelity.statistics import synthetic_pairs
 from mcsim.stats.intervals import interval
-from mcsim.stats.selftest import synthetic_pairs
 from mcsim.stats.sequences import difference_sequence, log_martingale, sequence
 from mcsim.stats.stopping import Stopping, fired
 

@@ -16,7 +16,7 @@ import stand_in
 import mcsim
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.run.shard import BLOCK, Shard
+from mcsim.store.shard import BLOCK, Shard
 
 SMALL = """
 [experiment]

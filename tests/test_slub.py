@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from kernels.gfp import GFP_KERNEL, GFP_NOWAIT
-from kernels.invariants import check_slub
-from kernels.page_alloc import WMARK_HIGH, WMARK_MIN, alloc_pages, free_pages, make_zone, nr_free_pages
-from kernels.slub import (
+from mcsim.kernels.boot.invariants import check_slub
+from mcsim.kernels.linux.gfp import GFP_KERNEL, GFP_NOWAIT
+from mcsim.kernels.linux.page_alloc import WMARK_HIGH, WMARK_MIN, alloc_pages, free_pages, make_zone, nr_free_pages
+from mcsim.kernels.linux.slub import (
     ALLOCATIONS,
     BUDGET,
     EVENT_OBJECT_ALLOC,

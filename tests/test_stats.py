@@ -17,9 +17,9 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.stats import independent, paired
 from mcsim.stats.intervals import LEVELS, Interval, corrected, interval
-from mcsim.stats.min_ram import SMALLEST_LIMIT, looks, min_ram, scan
 from mcsim.stats.sequences import difference_sequence, sequence
-from mcsim.stats.summary import CLASSES, empty_schema, summarize
+from mcsim.store.summary import CLASSES, empty_schema, summarize
+from mcsim.studies.min_ram import SMALLEST_LIMIT, looks, min_ram, scan
 
 COUNTS = st.integers(1, 300).flatmap(lambda boots: st.tuples(st.integers(0, boots), st.just(boots)))
 
@@ -38,7 +38,7 @@ class TestIntervals:
 
     def test_do_not_need_scipy_stats(self) -> None:
         """It would make up a third of the time until a small run prints its first figure."""
-        code = "import sys; from mcsim.stats.summary import interval; interval(3, 5); interval(3, 5, method='wilson')"
+        code = "import sys; from mcsim.store.summary import interval; interval(3, 5); interval(3, 5, method='wilson')"
         subprocess.run([sys.executable, "-c", f"{code}; assert 'scipy.stats' not in sys.modules"], check=True)
 
     @pytest.mark.parametrize("method", ["exact", "wilson"])

@@ -13,9 +13,10 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.model import experiment
-from mcsim.result import Result
-from mcsim.run import engine, kernel
+from mcsim.run import engine
 from mcsim.run.watch import looks
+from mcsim.simulator import simulator
+from mcsim.store.result import Result
 
 SMALL = """
 [experiment]
@@ -123,7 +124,7 @@ class TestRules:
         def never(*_: object) -> None:
             raise AssertionError
 
-        monkeypatch.setattr(kernel, "simulate", never)
+        monkeypatch.setattr(simulator, "simulate", never)
         monkeypatch.setattr(engine.Crew, "_start", never)
         again = mcsim.run(small("max_failures = 20"), boots=1000)
         assert again.manifest["ended"] == before.manifest["ended"]
@@ -155,11 +156,11 @@ class TestRules:
                 raise KeyboardInterrupt
             return stand_in.simulate(*arguments)
 
-        monkeypatch.setattr(kernel, "simulate", interrupted)
+        monkeypatch.setattr(simulator, "simulate", interrupted)
         with pytest.raises(KeyboardInterrupt):
             mcsim.run(rules, out="cut", workers=1)
         assert mcsim.load("cut").manifest["runs"][-1]["complete"] is False
-        monkeypatch.setattr(kernel, "simulate", stand_in.simulate)
+        monkeypatch.setattr(simulator, "simulate", stand_in.simulate)
         again = mcsim.run(rules, out="cut")
         assert again.store.content_hash() == whole.store.content_hash()
         assert again.manifest["ended"] == whole.manifest["ended"]

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from kernels.rng import FACTOR_BITS, FACTOR_TABLE_BITS
 from mcsim import files
 from mcsim.errors import LONGEST_PLACE, LONGEST_WORDS, UserError
+from mcsim.kernels.jit.rng import FACTOR_BITS, FACTOR_TABLE_BITS
 from mcsim.model import experiment, units, variants
 from mcsim.model.settings import Setting
 from mcsim.model.template import TEMPLATE
-from mcsim.run.kernel import lognormal_factors
+from mcsim.simulator.simulator import lognormal_factors
 
 TEXTS = [path.read_text(encoding="utf-8") for path in experiment.shipped().values()] + [TEMPLATE]
 FULL = """

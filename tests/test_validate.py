@@ -12,11 +12,8 @@ from scipy.stats import beta, binom, binomtest
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.model.experiment import HostLoad
-from mcsim.run import kernel
-from mcsim.run.progress import Silent
-from mcsim.validate import score
-from mcsim.validate.counterfactual import (
+from mcsim.fidelity.model import score
+from mcsim.fidelity.model.counterfactual import (
     OTHER_RAM,
     Bench,
     compare_order,
@@ -24,10 +21,13 @@ from mcsim.validate.counterfactual import (
     programs,
     recorded_orders,
 )
-from mcsim.validate.counts import Cell, Place, open_counts_file, read_counts
-from mcsim.validate.predict import Prediction, SeriesLoad, Simulation, Weights, experiment, predict
-from mcsim.validate.recorded_kernels import NEW, OLD, recorded_variants, tail_of
-from mcsim.validate.report import counterfactual_page, draw, page
+from mcsim.fidelity.model.counts import Cell, Place, open_counts_file, read_counts
+from mcsim.fidelity.model.predict import Prediction, SeriesLoad, Simulation, Weights, experiment, predict
+from mcsim.fidelity.model.recorded_kernels import NEW, OLD, recorded_variants, tail_of
+from mcsim.fidelity.model.report import counterfactual_page, draw, page
+from mcsim.model.experiment import HostLoad
+from mcsim.run.progress import Silent
+from mcsim.simulator import simulator
 
 HEADER = "env,variant,ram_mb,jitter,boots,failures,use\n"
 GOOD = "C,V0,32,0,20,19,check\n"
@@ -226,7 +226,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     arrays = SimpleNamespace(recording=range(12), pre_init_range=range(7))
     workload = SimpleNamespace(digest=stand_in.WORKLOAD.digest, arrays=arrays)
     stand_in.use_stand_in(monkeypatch, tmp_path)
-    monkeypatch.setattr(kernel, "load_workload", lambda source: workload)
+    monkeypatch.setattr(simulator, "load_workload", lambda source: workload)
     return tmp_path
 
 

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mcsim import conform
 from mcsim.cli import run_cli
-from mcsim.conform import buddy, maple, vectors
-from mcsim.conform.maple import Indices
-from mcsim.conform.report import first_mismatch, labels
 from mcsim.errors import UserError
+from mcsim.fidelity import allocators as conform
+from mcsim.fidelity.allocators import buddy, maple, vectors
+from mcsim.fidelity.allocators.maple import Indices
+from mcsim.fidelity.allocators.report import first_mismatch, labels
+from mcsim.fidelity.model.counts import MAX_COUNT, read_counts
+from mcsim.fidelity.model.score import PROBABILITIES, predictive
 from mcsim.files import csv_of, csv_safe
-from mcsim.validate.counts import MAX_COUNT, read_counts
-from mcsim.validate.score import PROBABILITIES, predictive
 
 pytestmark = pytest.mark.compact
 
@@ -216,7 +216,7 @@ def test_counts_that_cannot_be_are_one_message(content, tmp_path):
 def test_the_probability_of_every_outcome_is_the_same_in_parts(monkeypatch):
     draws = np.linspace(0.001, 0.999, 50)
     whole = predictive(300, draws)
-    monkeypatch.setattr("mcsim.validate.score.PROBABILITIES", 170)
+    monkeypatch.setattr("mcsim.fidelity.model.score.PROBABILITIES", 170)
     assert PROBABILITIES > 300 * 50
     assert np.array_equal(predictive(300, draws), whole)
 

@@ -8,11 +8,11 @@ import stand_in
 
 import mcsim
 from mcsim.cli import run_cli
+from mcsim.fidelity.results import verify
 from mcsim.model import experiment
-from mcsim.result import Result
-from mcsim.run import kernel
 from mcsim.run.progress import Silent
-from mcsim.run.verify import verify
+from mcsim.simulator import simulator
+from mcsim.store.result import Result
 
 SMALL = """
 [experiment]
@@ -65,7 +65,7 @@ def test_the_sample_is_drawn_from_all_boots_alike_by_its_seed(monkeypatch: pytes
         drawn.append((task.id, first))
         return stand_in.simulate(task, source, first, count)
 
-    monkeypatch.setattr(kernel, "simulate", note)
+    monkeypatch.setattr(simulator, "simulate", note)
     store = mcsim.load("here").store
     samples = []
     for seed in (1, 1, 2):
@@ -80,7 +80,7 @@ def test_the_sample_is_drawn_from_all_boots_alike_by_its_seed(monkeypatch: pytes
 def test_other_kernels_are_said_and_compared_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(kernel, "kernel_hash", lambda: "f" * 64)
+    monkeypatch.setattr(simulator, "kernel_hash", lambda: "f" * 64)
     assert run_cli(["verify", "here"]) == 0
     assert "stored by other kernels" in capsys.readouterr().err
 
@@ -92,7 +92,7 @@ def test_a_workload_file_that_was_moved_can_be_named(monkeypatch: pytest.MonkeyP
         asked.append(source)
         return stand_in.WORKLOAD
 
-    monkeypatch.setattr(kernel, "load_workload", note)
+    monkeypatch.setattr(simulator, "load_workload", note)
     assert run_cli(["verify", "here", "--workload", "/elsewhere/board"]) == 0
     assert asked == ["/elsewhere/board"]
 
@@ -115,6 +115,6 @@ def test_another_workload_gives_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = type(stand_in.WORKLOAD)(**{**vars(stand_in.WORKLOAD), "digest": "cd" * 32})
-    monkeypatch.setattr(kernel, "load_workload", lambda source: other)
+    monkeypatch.setattr(simulator, "load_workload", lambda source: other)
     assert run_cli(["verify", "here"]) == 2
     assert "is not the one of the stored boots" in capsys.readouterr().err

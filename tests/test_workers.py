@@ -32,7 +32,8 @@ import hashlib, os, signal, sys, time
 sys.path.insert(0, {tests!r})
 import stand_in
 from mcsim.cli import main
-from mcsim.run import compiling, engine, kernel
+from mcsim.run import compiling, engine
+from mcsim.simulator import simulator
 
 parent = os.environ.setdefault("PARENT", str(os.getpid()))
 
@@ -44,7 +45,7 @@ def simulate(task, source, first, count):
     return stand_in.simulate(task, source, first, count)
 
 if __name__ == "__main__":
-    kernel.simulate, kernel.load_workload = simulate, stand_in.load_workload
+    simulator.simulate, simulator.load_workload = simulate, stand_in.load_workload
     compiling.compiled_marker = lambda what: None
     engine.CHUNK_SECONDS = 0.1
     main(sys.argv[1:])

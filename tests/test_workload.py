@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from kernels.batch import OUTCOME, Machine, run_boots
-from kernels.sched import Timing
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
+from mcsim.kernels.boot.batch import OUTCOME, Machine, run_boots
+from mcsim.kernels.boot.sched import Timing
 from mcsim.model.variants import SHIPPED
-from mcsim.run.kernel import lognormal_factors
-from mcsim.trace.extract import extract
-from mcsim.trace.recording import read_recording
+from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload import load, shipped_workloads
+from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram
+from mcsim.workload.recording import read_recording
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 

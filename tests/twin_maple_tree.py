@@ -1,4 +1,4 @@
-"""A slow, plain twin of a maple tree's content, and what is read out of a tree; the structure: kernels/invariants.py.
+"""A slow, plain twin of a maple tree's content, and what is read out of a tree; the structure: boot/invariants.py.
 
 The twin knows ranges only. The readers use no function of the kernels.
 """

@@ -1,4 +1,4 @@
-"""Slow plain twin of kernels/nommu.py: address spaces as lists, regions as objects, pages as a set.
+"""Slow plain twin of kernels/linux/nommu.py: address spaces as lists, regions as objects, pages as a set.
 
 Written from the description of mm/nommu.c. It does not choose pages: it is told the address the kernel got,
 and objects if those pages could not have been given. It knows no slab objects, no tree and no order of steps.

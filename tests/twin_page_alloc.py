@@ -1,6 +1,6 @@
 """A slow, plain model of the buddy allocator: Python lists, nothing shared with the kernels.
 
-Written from the rules of mm/page_alloc.c (Linux 6.1), not from kernels/page_alloc.py. Page numbers are
+Written from the rules of mm/page_alloc.c (Linux 6.1), not from kernels/linux/page_alloc.py. Page numbers are
 relative to a pageblock boundary; pageblocks have 1024 pages; orders are 0 to 10; types are 0 unmovable,
 1 movable, 2 reclaimable, 3 highatomic.
 """

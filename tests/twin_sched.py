@@ -7,7 +7,7 @@ Times are timer counts, run times microseconds.
 import heapq
 from dataclasses import dataclass, field
 
-from kernels import program as flat
+from mcsim.kernels.boot import program as flat
 
 TICK_COUNTS = 13021
 TICK, LATENCY, GRANULARITY, WAKEUP_GRANULARITY = 10_000, 6_000, 750, 1_000

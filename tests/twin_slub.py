@@ -1,4 +1,4 @@
-"""Slow plain twin of kernels/slub.py: slabs are Python objects with lists, pages are numbers from a list.
+"""Slow plain twin of kernels/linux/slub.py: slabs are Python objects with lists, pages are numbers from a list.
 
 Written from the description of SLUB without SMP, not from the kernel file. Free lists are stacks.
 """

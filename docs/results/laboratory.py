@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import batch
-from kernels.boot import RESULT_POSITION, Boot, make_boot, place_boot
-from kernels.maple_tree import LAYOUT_32
-from kernels.page_alloc import ZONE_END_PFN, Zone, make_zone
-from kernels.sched import STREAM_LENGTH, make_sched, run_boot
+from mcsim.kernels.boot import batch
+from mcsim.kernels.boot.boot import RESULT_POSITION, Boot, make_boot, place_boot
+from mcsim.kernels.boot.sched import STREAM_LENGTH, make_sched, run_boot
+from mcsim.kernels.linux.maple_tree import LAYOUT_32
+from mcsim.kernels.linux.page_alloc import ZONE_END_PFN, Zone, make_zone
 from mcsim.model.experiment import load
-from mcsim.run.kernel import kernel_timing, load_workload
+from mcsim.simulator.simulator import kernel_timing, load_workload
 
 
 class Laboratory:
@@ -37,7 +37,7 @@ class Laboratory:
         return boot._replace(zone=make_zone(0, pages), fresh_zone=fresh_zone, init_zone=make_zone(0, pages))
 
     def outcomes(self, boot: Boot, variant: str, boots: int) -> NDArray[np.void]:
-        """Outcomes (kernels.batch.OUTCOME) of boots 0 to `boots` - 1."""
+        """Outcomes (mcsim.kernels.boot.batch.OUTCOME) of boots 0 to `boots` - 1."""
         outcomes = np.zeros(boots, batch.OUTCOME)
         policy = self.policies[variant]
         batch.run_boots_on(self.program, policy, self.timing, self.sched, boot, self.seed, 0, outcomes)

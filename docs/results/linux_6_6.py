@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 import mcsim
 from docs.fill import ROOT, fill
 from docs.results.laboratory import Laboratory
-from kernels.slub import MAPLE_NODE, OBJECTS_PEAK, PAGES_PEAK
+from mcsim.kernels.linux.slub import MAPLE_NODE, OBJECTS_PEAK, PAGES_PEAK
 from mcsim.model.units import format_size
-from mcsim.result import Result
 from mcsim.stats.intervals import interval
+from mcsim.store.result import Result
 
 HERE = Path(__file__).parent
 NAME = "linux-6.6"

@@ -13,13 +13,13 @@ from scipy.stats import fisher_exact
 
 import mcsim
 from docs.fill import ROOT, fill
+from mcsim.fidelity.model.predict import Weights
+from mcsim.fidelity.model.predict import interval as interval_of_draws
 from mcsim.model.units import format_size
 from mcsim.report.mail import FIGURES, MailFigure
-from mcsim.result import Result
-from mcsim.run.kernel import load_workload
+from mcsim.simulator.simulator import load_workload
 from mcsim.stats.intervals import interval
-from mcsim.validate.predict import Weights
-from mcsim.validate.predict import interval as interval_of_draws
+from mcsim.store.result import Result
 
 HERE = Path(__file__).parent
 NAME = "mail-2022"

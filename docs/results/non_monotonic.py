@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from docs.fill import fill
 from docs.results.laboratory import Laboratory
-from kernels.boot import Boot
-from kernels.memblock import PAGES_PER_MB, m68k_reserved, memblock_free_all, memmap_pages
-from kernels.page_alloc import (
+from mcsim.kernels.boot.boot import Boot
+from mcsim.kernels.linux.memblock import PAGES_PER_MB, m68k_reserved, memblock_free_all, memmap_pages
+from mcsim.kernels.linux.page_alloc import (
     MAX_ORDER,
     MIGRATE_TYPES,
     PAGE_GROUP_BY_MOBILITY_DISABLED,

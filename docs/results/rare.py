@@ -13,7 +13,7 @@ from mcsim.model.experiment import load
 from mcsim.model.units import parse_size
 from mcsim.run.progress import PlainLines
 from mcsim.stats.intervals import interval
-from mcsim.stats.rare import Rare
+from mcsim.studies.rare import Rare
 
 PAGE = Path(__file__).with_name("rare.md")
 CELLS = (  # and how many plain boots

@@ -10,7 +10,7 @@ import numpy as np
 from docs.fill import fill
 from docs.results.laboratory import Laboratory
 from mcsim.model.experiment import Timing, workload_timing
-from mcsim.run.kernel import kernel_timing
+from mcsim.simulator.simulator import kernel_timing
 
 PAGE = Path(__file__).with_name("timing.md")
 BOOTS = 1000

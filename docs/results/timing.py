@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from docs.fill import fill, quoted
-from kernels import program as flat
+from mcsim.kernels.boot import program as flat
 from mcsim.model.experiment import experiments_folder
 from mcsim.workload.mixture import recordings_folder
 from mcsim.workload.program import RecordedProgram

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mcsim.bench.figure import Figure, Settings
-    from mcsim.bench.jobs import Job
-    from mcsim.bench.twins import Twins
+    from mcsim.fidelity.speed.figure import Figure, Settings
+    from mcsim.fidelity.speed.jobs import Job
+    from mcsim.fidelity.speed.twins import Twins
 
 EXIT_MISSED = 1
 
@@ -39,10 +39,10 @@ def bench(context: click.Context, file: Path | None, gate: bool, only: tuple[str
       mcsim bench --only buddy --only maple-store
       mcsim bench --gate --json today.json
     """
-    from mcsim.bench import record, report
-    from mcsim.bench.figure import QUICK, ResultsDifferError, Settings
-    from mcsim.bench.jobs import jobs, select
     from mcsim.errors import UserError
+    from mcsim.fidelity.speed import record, report
+    from mcsim.fidelity.speed.figure import QUICK, ResultsDifferError, Settings
+    from mcsim.fidelity.speed.jobs import jobs, select
 
     if gate and quick:
         raise UserError(
@@ -82,7 +82,7 @@ def bench(context: click.Context, file: Path | None, gate: bool, only: tuple[str
 
 def compiled() -> tuple[Twins | None, str]:
     """The C twins, or why there are none."""
-    from mcsim.bench.twins import NoTwinsError, Twins
+    from mcsim.fidelity.speed.twins import NoTwinsError, Twins
 
     try:
         return Twins(), ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from mcsim.explain.blame import Tally
+    from mcsim.studies.explain.blame import Tally
 
 SETS = 10  # sets of owners in the text
 
@@ -48,13 +48,13 @@ def blame(
       mcsim blame mail-2022 --variant tail-free --ram 32M --boots 1000000 --format csv
     """
     from mcsim.errors import UserError
-    from mcsim.explain.blame import Tally, tally
-    from mcsim.explain.selection import boot_count, one_task
     from mcsim.model.experiment import load
     from mcsim.model.settings import Setting
     from mcsim.run.engine import workers_or_all
     from mcsim.run.progress import for_stderr
     from mcsim.stats.intervals import check_level
+    from mcsim.studies.explain.blame import Tally, tally
+    from mcsim.studies.explain.selection import boot_count, one_task
 
     loaded = load(experiment, [Setting.of(text) for text in changes])
     loaded = loaded if seed is None else loaded.with_seed(seed)
@@ -101,8 +101,8 @@ def page(found: Tally, level: float) -> str:
 
 
 def _order(found: Tally, order: int, level: float) -> list[list[str]]:
-    from mcsim.explain.blocks import size_words
     from mcsim.report.text import percent, wrapped
+    from mcsim.studies.explain.blocks import size_words
 
     rows = [row for row in found.owners(level).iter_rows(named=True) if row["order"] == order]
     failures, blocks = rows[0]["failures"], rows[0]["blocks"]

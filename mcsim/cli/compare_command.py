@@ -12,7 +12,7 @@ from mcsim.errors import UserError
 if TYPE_CHECKING:
     import polars as pl
 
-    from mcsim.result import Result
+    from mcsim.store.result import Result
 
 EXIT_WORSE, EXIT_UNDECIDED = 1, 3
 
@@ -92,8 +92,8 @@ def compare(
 def _counts(
     loaded: Result, path: Path, baseline: str | None, ram: tuple[str, ...], delta: float, level: float
 ) -> pl.DataFrame:
-    from mcsim.stats.compare import compare_counts
-    from mcsim.validate.counts import read_counts
+    from mcsim.fidelity.model.counts import read_counts
+    from mcsim.studies.compare import compare_counts
 
     names = [each.name for each in loaded.experiment.variants]
     read = read_counts(path, [Path(loaded.experiment.workload).name], names)
@@ -102,7 +102,7 @@ def _counts(
 
 def gate_code(frame: pl.DataFrame) -> int:
     """Worst verdict as exit code; no row at all is undecided."""
-    from mcsim.stats.compare import DIFFERS, UNDECIDED
+    from mcsim.studies.compare import DIFFERS, UNDECIDED
 
     differs = frame.filter(frame["verdict"] == DIFFERS)
     if (differs["difference"] > 0.0).any():

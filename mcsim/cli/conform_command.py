@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from mcsim.conform import Conformity, VectorFile
+    from mcsim.fidelity.allocators import Conformity, VectorFile
 
 
 @click.command(
@@ -26,8 +26,8 @@ def conform(files: tuple[Path, ...]) -> None:
     Example:
       mcsim conform golden/*.jsonl.gz
     """
-    from mcsim.conform import Conformity, look_into
-    from mcsim.conform.report import first_mismatch, labels, table
+    from mcsim.fidelity.allocators import Conformity, look_into
+    from mcsim.fidelity.allocators.report import first_mismatch, labels, table
 
     vectors = [look_into(path) for path in files]
     found = [(label, Conformity()) for label in labels(files)]
@@ -49,7 +49,7 @@ def conform(files: tuple[Path, ...]) -> None:
 
 def compare(vectors: Sequence[VectorFile], found: Sequence[tuple[str, Conformity]]) -> None:
     """Run all vectors and add what is found to what is there, so that it is there if an error ends this."""
-    from mcsim.conform import check_lines
+    from mcsim.fidelity.allocators import check_lines
     from mcsim.run.compiling import compiling
     from mcsim.run.progress import for_stderr
 

@@ -37,9 +37,9 @@ def import_command(recordings: tuple[Path, ...], out: Path, symbols: Path | None
     Example:
       mcsim import boots/C_V0_64MB_j0_a.npz boots/C_V3_64MB_j0_b.npz --out my-board
     """
-    from mcsim.trace.extract import extract
-    from mcsim.trace.recording import read_recording
     from mcsim.workload.check import check_program
+    from mcsim.workload.extract import extract
+    from mcsim.workload.recording import read_recording
 
     targets = places(recordings, out, symbols)
     programs: dict[Path, RecordedProgram] = {}

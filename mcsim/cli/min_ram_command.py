@@ -74,7 +74,7 @@ def min_ram(
     from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
-    from mcsim.stats.study import not_used
+    from mcsim.studies.study import not_used
 
     loaded = load(experiment)
     if variant is None:
@@ -107,7 +107,7 @@ def min_ram(
 
 def exit_code(frame: pl.DataFrame) -> int:
     """What the largest size says, if it is not safe."""
-    from mcsim.stats.min_ram import SAFE, UNDECIDED
+    from mcsim.studies.min_ram import SAFE, UNDECIDED
 
     last = frame["verdict"][-1]
     return 0 if last == SAFE else EXIT_UNDECIDED if last == UNDECIDED else EXIT_UNSAFE
@@ -141,7 +141,7 @@ def _line(row: dict[str, Any]) -> str:
 
 def _answer(frame: pl.DataFrame) -> list[str]:
     from mcsim.model.units import format_size
-    from mcsim.stats.min_ram import SAFE, UNSAFE, answer, ranges
+    from mcsim.studies.min_ram import SAFE, UNSAFE, answer, ranges
 
     words = dict(zip(frame["ram_bytes"], frame["verdict"], strict=True))
     sizes = sorted(words)

@@ -15,16 +15,17 @@ from mcsim.model.experiment import MAX_BOOTS, Experiment, Task, select
 
 def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[str], boot: int, verbose: bool) -> None:
     """Simulate boot `boot` of each selected cell and print what became of it."""
-    from mcsim.run import engine, kernel
+    from mcsim.run import engine
     from mcsim.run.progress import PlainLines
+    from mcsim.simulator import simulator
 
     if not 0 <= boot < MAX_BOOTS:
         raise UserError(f"{boot} is out of range", key="--boot", valid=f"a whole number from 0 to {MAX_BOOTS - 1}")
-    workload = kernel.load_workload(experiment.workload)
+    workload = simulator.load_workload(experiment.workload)
     tasks = select(experiment.tasks(workload.digest), variants, ram)
     engine.warm_up(tasks[0], experiment.workload, PlainLines(sys.stderr))  # there is one, else `select` had refused
     for task in tasks:
-        outcome: Any = kernel.simulate(task, experiment.workload, boot, 1)[0]
+        outcome: Any = simulator.simulate(task, experiment.workload, boot, 1)[0]
         click.echo(printable(sentence(task, outcome, workload)))
         if verbose:
             click.echo("\n".join(details(task, outcome)))
@@ -32,7 +33,7 @@ def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[st
 
 def sentence(task: Task, outcome: Any, workload: Any) -> str:
     """`boot 17 of maple-naive at 32M failed: ...`."""
-    from mcsim.run.kernel import FAILURE_CLASSES
+    from mcsim.simulator.simulator import FAILURE_CLASSES
 
     start = f"boot {outcome['boot']} of {task.label}"
     if not outcome["failed"]:

@@ -12,7 +12,7 @@ import click
 from mcsim.errors import UserError
 
 if TYPE_CHECKING:
-    from mcsim.stats.rare import Rare
+    from mcsim.studies.rare import Rare
 
 
 @click.command(
@@ -58,7 +58,7 @@ def rare(
     from mcsim.files import csv_of
     from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
-    from mcsim.stats.study import not_used
+    from mcsim.studies.study import not_used
 
     loaded = load(experiment)
     if variant is None:

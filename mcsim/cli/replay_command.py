@@ -10,7 +10,7 @@ import click
 from mcsim.files import is_folder, one_line
 
 if TYPE_CHECKING:
-    from mcsim.trace.replay import Difference, Replay
+    from mcsim.fidelity.replay import Difference, Replay
 
 SHOWN_PAGES = 10  # of each free list
 
@@ -33,7 +33,7 @@ def replay(recordings: tuple[Path, ...]) -> None:
       mcsim replay boots/C_V0_32MB_j0_a.npz
       mcsim replay boots                        all recordings in a folder
     """
-    from mcsim.trace.replay import replay as replay_recording
+    from mcsim.fidelity.replay import replay as replay_recording
 
     recordings = files_of(recordings)
     twice = len({path.stem for path in recordings}) < len(recordings)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mcsim.stats.selftest import Check
+    from mcsim.fidelity.statistics import Check
 
 EXIT_FAILED = 1
 VARIANT, RAM = "tail-free", ("32M", "33M")  # of mail-2022: P about 0.5 and 0.3
@@ -41,7 +41,7 @@ def selftest(context: click.Context, tables: int, boots: int, trials: int, seed:
     """
     import numpy as np
 
-    from mcsim.stats import selftest as checks
+    from mcsim.fidelity import statistics as checks
 
     for key, value in (("--tables", tables), ("--boots", boots), ("--trials", trials)):
         if not 1 <= value <= MOST:
@@ -75,7 +75,7 @@ def simulated(seed: int, boots: int) -> NDArray[np.bool_]:
     import mcsim
     from mcsim.model.experiment import select, shipped
     from mcsim.run.progress import for_stderr
-    from mcsim.stats.study import first_boots
+    from mcsim.studies.study import first_boots
 
     with tempfile.TemporaryDirectory() as folder:
         result = mcsim.run(

@@ -11,7 +11,7 @@ import click
 from mcsim.errors import UserError
 
 if TYPE_CHECKING:
-    from mcsim.stats.sensitivity import Sensitivity
+    from mcsim.studies.sensitivity import Sensitivity
 
 
 @click.command(epilog="Exit code: 0, or 2 for bad input.")
@@ -62,7 +62,7 @@ def sensitivity(
     from mcsim.model.experiment import load
     from mcsim.report.tornado import write
     from mcsim.run.progress import for_stderr
-    from mcsim.stats.study import not_used
+    from mcsim.studies.study import not_used
 
     loaded = load(experiment)
     if variant is None:
@@ -122,7 +122,7 @@ def _share(row: dict[str, Any]) -> str:
 
 
 def _method(found: Sensitivity, level: str) -> list[str]:
-    from mcsim.stats.sensitivity import FULL
+    from mcsim.studies.sensitivity import FULL
 
     count = len(found.factors)
     cells = f"all {found.cells} combinations" if count <= FULL else f"{found.cells} of {2**count} combinations"

@@ -12,7 +12,7 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.files import csv_of, is_file, is_same_file, one_line, read_text
 
 if TYPE_CHECKING:
-    from mcsim.validate.predict import Simulation
+    from mcsim.fidelity.model.predict import Simulation
 
 EXIT_REFUTED = 1
 PREDICTED_VARIANTS = ("V0", "V1", "V2", "V3", "M0", "M3")
@@ -94,7 +94,7 @@ def validate(
     if counterfactual:
         passed = _counterfactual(recordings, out)
     else:
-        from mcsim.validate.predict import BOOTS, SEED, Simulation
+        from mcsim.fidelity.model.predict import BOOTS, SEED, Simulation
 
         simulation = Simulation(
             folder=out,
@@ -114,9 +114,9 @@ def validate(
 
 def _validate(counts: Path | None, simulation: Simulation) -> bool:
     """Rung 4: counts."""
+    from mcsim.fidelity.model.report import WRITTEN, page, write
+    from mcsim.fidelity.model.score import validate as compare
     from mcsim.run.progress import for_stderr
-    from mcsim.validate.report import WRITTEN, page, write
-    from mcsim.validate.score import validate as compare
 
     for name in WRITTEN:
         if counts is not None and is_same_file(counts, simulation.folder / name):
@@ -129,12 +129,12 @@ def _validate(counts: Path | None, simulation: Simulation) -> bool:
 
 def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     """Predictions of an environment that nobody has counted."""
+    from mcsim.fidelity.model.counts import JITTERS, Place
+    from mcsim.fidelity.model.predict import predict
+    from mcsim.fidelity.model.report import prediction_frame, prediction_page
     from mcsim.files import write_each
-    from mcsim.run.kernel import kernel_hash, load_workload
     from mcsim.run.progress import for_stderr
-    from mcsim.validate.counts import JITTERS, Place
-    from mcsim.validate.predict import predict
-    from mcsim.validate.report import prediction_frame, prediction_page
+    from mcsim.simulator.simulator import kernel_hash, load_workload
     from mcsim.workload import shipped_workloads
 
     known = shipped_workloads()
@@ -167,9 +167,9 @@ def _check_table(table: Path) -> None:
 
 def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
     """Rung 3: recorded boots once more."""
+    from mcsim.fidelity.model.counterfactual import Bench, compare_order, programs, recorded_orders
+    from mcsim.fidelity.model.report import counterfactual_page
     from mcsim.files import write_each
-    from mcsim.validate.counterfactual import Bench, compare_order, programs, recorded_orders
-    from mcsim.validate.report import counterfactual_page
 
     benches = [Bench(program) for program in programs(recordings)]
     text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))

@@ -30,11 +30,11 @@ def verify(result: Path, sample: str, seed: int, workload: str | None) -> None:
       mcsim verify results/mail-2022 --sample all
     """
     from mcsim.errors import UserError
-    from mcsim.run.coverage import Coverage
+    from mcsim.fidelity.results import record
+    from mcsim.fidelity.results import verify as verify_store
     from mcsim.run.progress import for_stderr
-    from mcsim.run.store import Store
-    from mcsim.run.verify import record
-    from mcsim.run.verify import verify as verify_store
+    from mcsim.store.coverage import Coverage
+    from mcsim.store.store import Store
 
     store = Store.open(result)
     found = verify_store(store, _boots(sample), seed, workload, for_stderr())

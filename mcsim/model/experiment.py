@@ -36,8 +36,8 @@ MAX_SIGMA = 2.0  # the largest factor of median 1 then still fits the fixed-poin
 # With MAX_SIGMA the smallest factor of MIN_MEDIAN still is a few units of these numbers.
 MIN_MEDIAN, MAX_MEDIAN = 0.01, 10.0
 MEDIAN_SYNTAX = f"a number from {MIN_MEDIAN:g} to {MAX_MEDIAN:g}"
-MAX_FACTOR = 2048.0  # what these numbers end below (kernels/rng.py:FACTOR_BITS)
-FARTHEST = 3.6688  # sigmas from the median to the last of the quantiles that are drawn (kernels/rng.py)
+MAX_FACTOR = 2048.0  # what these numbers end below (kernels/jit/rng.py:FACTOR_BITS)
+FARTHEST = 3.6688  # sigmas from the median to the last of the quantiles that are drawn (kernels/jit/rng.py)
 MAX_FILE = 1 << 20  # bytes of an experiment file
 MAX_TITLE = 500  # letters
 MAX_CHOICES = 1000  # rows of [sweep]

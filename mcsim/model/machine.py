@@ -9,7 +9,7 @@ from mcsim.model.section import CarriedError, Section, WholeNumber
 from mcsim.model.units import format_size, parse_size
 
 # What the kernel image and the boot-time tables leave free is measured on real boots from 24 MB to 96 MB and
-# inferred from the kernel's formulas at the other sizes (kernels/memblock.py:m68k_reserved).
+# inferred from the kernel's formulas at the other sizes (kernels/linux/memblock.py:m68k_reserved).
 MEGABYTE = 1 << 20
 MIN_RAM = 17 * MEGABYTE
 MAX_RAM = 128 * MEGABYTE

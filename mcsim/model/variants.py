@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from kernels import policy as kernel
 from mcsim.errors import UserError, did_you_mean
+from mcsim.kernels.linux import policy as kernel
 from mcsim.model.section import Section, user_error
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,23}")

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.files import one_line, printable
 from mcsim.report.text import percent, wrapped
-from mcsim.stats.compare import POOLED
 from mcsim.stats.intervals import interval
+from mcsim.studies.compare import POOLED
 
 if TYPE_CHECKING:
     import polars as pl

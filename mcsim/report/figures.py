@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.report import plot
 from mcsim.report.comparison import blocks
-from mcsim.stats.compare import DIFFERS, EQUIVALENT, POOLED
+from mcsim.studies.compare import DIFFERS, EQUIVALENT, POOLED
 
 if TYPE_CHECKING:
     import polars as pl

@@ -16,7 +16,7 @@ from mcsim.report.sections import SECTIONS, View
 from mcsim.report.verdict import usual_baseline
 
 if TYPE_CHECKING:
-    from mcsim.result import Result
+    from mcsim.store.result import Result
 
 
 def html(result: Result, level: float = 0.95, baseline: str | None = None, workload: str | None = None) -> str:

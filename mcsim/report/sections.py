@@ -17,14 +17,14 @@ from mcsim.model.units import format_size
 from mcsim.report import figures, mail, text
 from mcsim.report.comparison import p_relation, p_words, rate
 from mcsim.report.verdict import how_sure, listed, points, verdict
-from mcsim.stats.compare import DIFFERS, POOLED, compare, compare_counts
 from mcsim.stats.intervals import interval
-from mcsim.stats.summary import CLASSES
+from mcsim.store.summary import CLASSES
+from mcsim.studies.compare import DIFFERS, POOLED, compare, compare_counts
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from mcsim.result import Result
+    from mcsim.store.result import Result
 
 PANELS_FROM = 4  # so many lines in one picture, and each gets a panel of its own, too
 CHANGED_BY = "# changed by "  # a setting of the command line, noted in the file by `mcsim.model.experiment.parse`
@@ -317,7 +317,7 @@ def differences_section(view: View) -> Section | None:
 
 def more_ram_section(view: View) -> Section | None:
     """Where more RAM is significantly worse, and why."""
-    from mcsim.stats.monotonic import rises
+    from mcsim.studies.monotonic import rises
 
     found = rises(view.result, view.level, view.peeking)
     if found.height == 0:
@@ -401,8 +401,8 @@ def failures_section(view: View) -> Section:
 
 def blame_section(view: View) -> Section | None:
     """Whose pages keep blocks from being whole when boots fail, at the size where variants differ most."""
-    from mcsim.explain.blame import of_boots
-    from mcsim.run.kernel import kernel_hash
+    from mcsim.simulator.simulator import kernel_hash
+    from mcsim.studies.explain.blame import of_boots
 
     result = view.result
     if not view.summary["failures"].sum():
@@ -439,11 +439,11 @@ def workload_of(result: Result, given: str | None = None) -> str | None:
 
     None if another one is there now, or none. UserError if `given` is another one.
     """
-    from mcsim.run import kernel
+    from mcsim.simulator import simulator
 
     source, wanted = result.experiment.workload if given is None else given, result.manifest["workload"]
     try:
-        digest = kernel.load_workload(source).digest
+        digest = simulator.load_workload(source).digest
     except UserError as error:
         if given is None:
             return None
@@ -539,7 +539,7 @@ def real_boots_section(view: View) -> Section | None:
     """Failure counts of real boots beside ours, where the workload is the one that was counted."""
     from pathlib import Path
 
-    from mcsim.validate.counts import open_counts_file, read_counts
+    from mcsim.fidelity.model.counts import open_counts_file, read_counts
 
     experiment = view.result.experiment
     if not mail.belongs_beside(experiment):

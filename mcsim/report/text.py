@@ -13,7 +13,7 @@ from mcsim.stats.intervals import interval
 if TYPE_CHECKING:
     import polars as pl
 
-    from mcsim.result import Result
+    from mcsim.store.result import Result
 
 WIDTH = 72
 MATRIX_COLUMNS = 8  # variants side by side
@@ -127,7 +127,7 @@ def equal_groups(result: Result) -> list[list[str]]:
 
 def classes(summary: pl.DataFrame) -> str:
     """What the failures were, summed over the table."""
-    from mcsim.stats.summary import CLASSES
+    from mcsim.store.summary import CLASSES
 
     counts = {name.replace("_", " "): int(summary[name].sum()) for name in CLASSES.values()}
     return ", ".join(f"{name} {count}" for name, count in counts.items())

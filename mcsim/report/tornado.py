@@ -11,7 +11,7 @@ from mcsim.report.text import percent
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from mcsim.stats.sensitivity import Sensitivity
+    from mcsim.studies.sensitivity import Sensitivity
 
 MAIN, INTERACTION = COLOURS[2], "#999999"
 

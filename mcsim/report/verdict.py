@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcsim.report.comparison import blocks, p_relation, rate
 from mcsim.report.text import percent
-from mcsim.stats.compare import DIFFERS, EQUIVALENT, POOLED, UNDECIDED
+from mcsim.studies.compare import DIFFERS, EQUIVALENT, POOLED, UNDECIDED
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,7 +32,7 @@ def usual_baseline(variants: Sequence[str]) -> str:
 
 
 def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[str]] = ()) -> Verdict:
-    """Of the table that `mcsim.stats.compare.compare` makes; `same_boots`: variants that fail in the same boots."""
+    """Of the table that `mcsim.studies.compare.compare` makes; `same_boots`: variants that fail in the same boots."""
     found = blocks(list(frame.iter_rows(named=True)))
     if not found:
         return Verdict(f"No other variant has boots in common with {baseline}: nothing can be compared.", [])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from mcsim.errors import UserError
 from mcsim.files import csv_of, one_line, write_each
 from mcsim.report import html, mail, plot, text
-from mcsim.result import Result
 from mcsim.stats.intervals import interval
+from mcsim.store.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

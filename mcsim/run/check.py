@@ -1,4 +1,4 @@
-"""Checked boots: all invariants of kernels/invariants.py after each request, and the same outcomes as ever."""
+"""Checked boots: all invariants of kernels/boot/invariants.py after each request, and the same outcomes as ever."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.errors import InvariantViolatedError
 from mcsim.model.experiment import Task
-from mcsim.run import kernel
 from mcsim.run.compiling import compiling
 from mcsim.run.progress import Progress
-from mcsim.run.shard import Shard
-from mcsim.run.store import Store
+from mcsim.simulator import simulator
+from mcsim.store.shard import Shard
+from mcsim.store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from kernels.program import Program
-    from kernels.sched import Sched
+    from mcsim.kernels.boot.program import Program
+    from mcsim.kernels.boot.sched import Sched
 
 CHUNK = 8  # boots that a worker checks at a time: about a second
 
@@ -62,8 +62,8 @@ def check_boots(
     import numpy as np
     from joblib import Parallel, delayed
 
-    from kernels.compile import config
-    from kernels.invariants import INVARIANTS
+    from mcsim.kernels.boot.invariants import INVARIANTS
+    from mcsim.kernels.jit.compile import config
 
     chunks = [
         (task, start, min(CHUNK, last + 1 - start))
@@ -99,19 +99,19 @@ def check_boots(
 
 
 def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[np.void], int]:
-    """What `mcsim.run.kernel.simulate` returns, and how many times all invariants were checked.
+    """What `mcsim.simulator.simulator.simulate` returns, and how many times all invariants were checked.
 
     InvariantViolatedError if one does not hold, or if an index leaves its array (where indices are checked).
     """
     import numpy as np
 
-    from kernels import batch, boot, invariants, sched
-    from kernels.maple_tree import LAYOUT_32, LAYOUT_64
+    from mcsim.kernels.boot import batch, boot, invariants, sched
+    from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
 
-    workload = kernel.load_workload(source)
+    workload = simulator.load_workload(source)
     program = workload.arrays
     memory = boot.make_boot(program, task.ram >> 20, LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32)
-    timing = kernel.kernel_timing(task.timing, program)
+    timing = simulator.kernel_timing(task.timing, program)
     lanes = sched.make_sched(program)
     check = invariants.make_boot_check(memory)
     outcomes = np.zeros(count, batch.OUTCOME)
@@ -128,7 +128,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
     if ended == invariants.VIOLATED:
         raise InvariantViolatedError(f"{_place(task, program, lanes, check.at)}: {invariants.words_of(check)}")
     if ended == batch.WRONG:
-        raise kernel.no_outcome(workload, int(check.at[invariants.BOOT_NUMBER]), memory.result)
+        raise simulator.no_outcome(workload, int(check.at[invariants.BOOT_NUMBER]), memory.result)
     return outcomes, int(check.at[invariants.CHECKS])
 
 
@@ -153,8 +153,8 @@ def compare(checked: Checked, tasks: Sequence[Task], store: Store) -> Checked:
 
 def _place(task: Task, program: Program, lanes: Sched, at: NDArray[np.int64]) -> str:
     """The request after which something was wrong: `boot 7 of mail-both at 32M, after request 12 (mmap)`."""
-    from kernels import invariants, sched
-    from kernels import program as flat
+    from mcsim.kernels.boot import invariants, sched
+    from mcsim.kernels.boot import program as flat
 
     number, position, row = (int(at[each]) for each in (invariants.BOOT_NUMBER, invariants.POSITION, invariants.ROW))
     start = f"boot {number} of {task.label}"

@@ -32,7 +32,7 @@ def compiled_marker(what: str) -> Path | None:
     """A file beside the compiled kernels that is there once they all are; None where nothing is compiled."""
     import numba
 
-    from kernels.cache import cache_directory
+    from mcsim.kernels.jit.cache import cache_directory
 
     config: Any = numba.config  # its attributes are set at run time
     if config.DISABLE_JIT:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mcsim.errors import UserError
 from mcsim.model.experiment import Task
-from mcsim.run import kernel
+from mcsim.simulator import simulator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,7 +49,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Done:
-    """A chunk, its outcomes (`kernels.batch.OUTCOME`), and the seconds that a worker took for them."""
+    """A chunk, its outcomes (`mcsim.kernels.boot.batch.OUTCOME`), and the seconds that a worker took for them."""
 
     chunk: Chunk
     outcomes: NDArray[np.void]
@@ -60,7 +60,7 @@ class Crew:
     """The workers of one run, a context manager; they start when there is something to do, and go when it is left."""
 
     def __init__(self, source: str, count: int, backend: Backend, scheduler: str | None) -> None:
-        """`source` is what `kernel.load_workload` takes; with dask, `scheduler` says where, and `count` is not used."""
+        """`source`: see `simulator.load_workload`; with dask, `scheduler` says where, and `count` is not used."""
         self.source = source
         self.here = backend != "dask"  # whether the workers run on this machine
         self._count = count
@@ -68,9 +68,9 @@ class Crew:
         self._client = None if scheduler is None else _connect(scheduler)
         self._parallel: Any = None
         # Looked up here, so that a test that replaces the kernel call replaces it in worker processes, too.
-        self._simulate: Simulate = kernel.simulate
+        self._simulate: Simulate = simulator.simulate
         if not self.here:
-            self._simulate = functools.partial(simulate_there, kernel.simulate, kernel.kernel_hash())
+            self._simulate = functools.partial(simulate_there, simulator.simulate, simulator.kernel_hash())
 
     def __enter__(self) -> Crew:
         """Begin; no worker starts yet."""
@@ -147,7 +147,7 @@ def simulate_there(
     """
     import socket
 
-    there = {"kernels": kernel.kernel_hash(), "workload": kernel.load_workload(source).digest}
+    there = {"kernels": simulator.kernel_hash(), "workload": simulator.load_workload(source).digest}
     here = {"kernels": kernels, "workload": task.workload}
     for what, found in there.items():
         if found != here[what]:

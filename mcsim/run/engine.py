@@ -21,14 +21,14 @@ from typing import Any
 
 from mcsim.errors import UserError
 from mcsim.model.experiment import MODEL_VERSION, RNG_VERSION, Experiment, Task
-from mcsim.run import kernel
 from mcsim.run.compiling import compiling
 from mcsim.run.crew import Backend, Chunk, Crew, Done
 from mcsim.run.progress import Progress, Tally
-from mcsim.run.ranges import union
-from mcsim.run.shard import Shard
-from mcsim.run.store import Identity, Store
 from mcsim.run.watch import Watch
+from mcsim.simulator import simulator
+from mcsim.store.ranges import union
+from mcsim.store.shard import Shard
+from mcsim.store.store import Identity, Store
 
 CHUNK_SECONDS = 1.0  # what is lost at most per worker when a run is killed
 FIRST_CHUNK = 16
@@ -132,7 +132,7 @@ def run(
     """
     started = time.monotonic()
     shard = Shard() if shard is None else shard
-    workload = kernel.load_workload(experiment.workload)
+    workload = simulator.load_workload(experiment.workload)
     tasks = experiment.tasks(workload.digest)
     selected = list(select_tasks(tasks))
     rules = experiment.stop.given()
@@ -140,7 +140,7 @@ def run(
     watch = Watch(experiment.stop, shard.whole_sizes(selected) if rules else selected, boots, store)
     dealt = Shard() if rules else shard
     with Crew(experiment.workload, workers, backend, scheduler) as crew:
-        identity = Identity(experiment.canonical(), workload.digest, kernel.kernel_hash())
+        identity = Identity(experiment.canonical(), workload.digest, simulator.kernel_hash())
         store.create_or_check(experiment, identity, tasks)
         if not rules and not _gaps(store, watch.active, boots, dealt):
             return selected
@@ -207,7 +207,7 @@ def _simulate(
 def warm_up(task: Task, source: str, progress: Progress) -> None:
     """Compile the kernels, or load them from the cache, before the workers start."""
     with compiling("run", progress):
-        kernel.simulate(task, source, 0, 0)  # of no boot: one may take long, and the main thread cannot leave it
+        simulator.simulate(task, source, 0, 0)  # of no boot: one may take long, and the main thread cannot leave it
 
 
 def _gaps(store: Store, tasks: Sequence[Task], boots: int, shard: Shard) -> list[Gap]:
@@ -271,7 +271,7 @@ def cpu_name() -> str:
 
 
 def _begin(store: Store, **facts: Any) -> dict[str, Any]:
-    """Note in the folder that a run begins; return its record (`mcsim.run.documents.RunRecord`)."""
+    """Note in the folder that a run begins; return its record (`mcsim.store.documents.RunRecord`)."""
     stored: dict[str, Any] = {"boots_done": 0, "complete": False, "ended": {}, "stored": {}, "tasks": []}
     record = {"id": secrets.token_hex(8), "started": _now(), "versions": versions(), **stored, **facts}
     store.write_record("run", record)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from mcsim.errors import UserError
 from mcsim.model.experiment import StopRules, Task
 from mcsim.model.units import format_size
-from mcsim.run.store import Store
 from mcsim.stats.stopping import Stopping, fired
+from mcsim.store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np

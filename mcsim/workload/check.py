@@ -1,6 +1,6 @@
 """Whether a program can be run: all that a kernel takes as an index or a count, looked at once before it does.
 
-What depends on the order in which the lanes' requests come, the kernels look at themselves (kernels/program.py: STUCK).
+What depends on the order in which the lanes' requests come, the kernels look at themselves (boot/program.py: STUCK).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import program as flat
 from mcsim.errors import UserError
+from mcsim.kernels.boot import program as flat
 
 if TYPE_CHECKING:
     from mcsim.workload.program import RecordedProgram

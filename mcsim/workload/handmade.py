@@ -14,18 +14,18 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from pydantic import BeforeValidator, Field, ValidationError
 
-from kernels import program as flat
-from kernels.binfmt_flat import FLAT_FLAG_RAM
-from kernels.gfp import GFP_KERNEL
-from kernels.memblock import INITMEM_PAGES, INITMEM_START, PAGE_SIZE
-from kernels.slub import MAPLE_NODE
 from mcsim import files
 from mcsim.errors import UserError, did_you_mean
+from mcsim.kernels.boot import program as flat
+from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_RAM
+from mcsim.kernels.linux.gfp import GFP_KERNEL
+from mcsim.kernels.linux.memblock import INITMEM_PAGES, INITMEM_START, PAGE_SIZE
+from mcsim.kernels.linux.slub import MAPLE_NODE
 from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZE_SYNTAX, parse_size
-from mcsim.trace.recording import NS_PER_COUNT
 from mcsim.workload.check import MAX_LANES, check_program
 from mcsim.workload.program import RecordedProgram, read_gaps
+from mcsim.workload.recording import NS_PER_COUNT
 
 # gfp flags as the recordings have them: argument pages of an exec, kernel stacks.
 GFP_ARGUMENTS = 0x100DC2

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from kernels.program import LANE_FIRST, LANE_PID, Program
 from mcsim import files
 from mcsim.errors import UserError, did_you_mean
+from mcsim.kernels.boot.program import LANE_FIRST, LANE_PID, Program
 from mcsim.workload.program import RecordedProgram, mix
 
 MAX_PROGRAMS = 10_000

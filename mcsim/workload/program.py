@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from kernels import program as flat
 from mcsim import files
 from mcsim.errors import UserError
+from mcsim.kernels.boot import program as flat
 from mcsim.workload.check import COUNTS_PER_TICK, MAX_REQUESTS, MAX_WORDS, check_program
 
 FORMAT = 2
@@ -60,7 +60,7 @@ def _empty(columns: int) -> NDArray[np.int32]:
 class RecordedProgram:
     """One recorded boot, extracted.
 
-    pre_init, op, lane, image: int32 rows as in kernels/program.py, ranges relative to this program. record: int32, the
+    pre_init, op, lane, image: int32 rows as in boot/program.py, ranges relative to this program. record: int32, the
     index in the recording of each op. sha256: of the recording's file. Times are timer counts of 768 ns.
     For checks only: stack_free, int32 (n, 2), record and lane of each kernel stack that went back in the recording;
     task_free, int32, record of each dead task's last callback; first_tick, counts from the start of the user phase to

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels import program as flat
+from mcsim.kernels.boot import program as flat
 from tests.fuzz.mutate import npy
 from tests.fuzz.targets.workload import SMALL
 

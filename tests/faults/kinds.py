@@ -452,7 +452,7 @@ def copied_cache(world: World) -> Path:
     warm = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcsim"
     cache = world.folder / f"cache-{world.new('cache').name}"
     done = world.run(("list",))  # the folder of today's kernels exists from here on
-    code = "from kernels.cache import cache_directory; print(cache_directory())"
+    code = "from mcsim.kernels.jit.cache import cache_directory; print(cache_directory())"
     own = Path(
         subprocess.run(
             [world.mcsim[0], "-c", code], env=world.environment({}), capture_output=True, text=True

@@ -162,7 +162,7 @@ def load(name: str, engine: str) -> ModuleType:
 
     # Not to be watched: Numba compiles the first, and the others do not survive being imported by an input.
     for needed in (
-        "kernels.batch",
+        "mcsim.kernels.boot.batch",
         "scipy.stats",
         "scipy.optimize",
         "polars",

@@ -10,7 +10,7 @@ from typing import Any
 
 from mcsim.model.experiment import Experiment, canonical_json, experiments_folder, load
 from mcsim.model.settings import Setting
-from mcsim.run import kernel
+from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import TEXTS, hostile_text, other_bytes, other_document, other_text, other_value, toml
 from tests.fuzz.oracle import check_outcomes, demand
@@ -104,14 +104,14 @@ def run(corpus: Path, folder: Path, case: dict[str, Any]) -> None:
     tomllib.loads(experiment.source)
     document = json.loads(canonical_json(experiment.document()))
     again = Experiment.from_document(document, experiment.source, "again")
-    workload = kernel.load_workload(experiment.workload)
+    workload = simulator.load_workload(experiment.workload)
     tasks = experiment.tasks(workload.digest)
     demand(bool(tasks), "no task")
     demand(
         [task.id for task in tasks] == [task.id for task in again.tasks(workload.digest)],
         "its document is of other tasks",
     )
-    timing = kernel.kernel_timing(experiment.timing)
+    timing = simulator.kernel_timing(experiment.timing)
     demand(int(timing.boot_factor.min()) > 0, f"a boot in no time: median {experiment.timing.boot_median}")
     task = tasks[experiment.seed % len(tasks)]
-    check_outcomes(kernel.simulate(task, experiment.workload, 0, 2), 0, task.ram >> 13)
+    check_outcomes(simulator.simulate(task, experiment.workload, 0, 2), 0, task.ram >> 13)

@@ -12,7 +12,7 @@ from typing import Any
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.model.units import format_size, parse_duration, parse_size, parse_sizes
-from mcsim.run.shard import Shard
+from mcsim.store.shard import Shard
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import REAL, TEXTS, WHOLE, other_text
 from tests.fuzz.oracle import check_printed, demand

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from kernels.program import GAP, B
+from mcsim.kernels.boot.program import GAP, B
 from mcsim.model.experiment import experiments_folder
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import archive, hostile_text, other_array, other_bytes, other_document

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from mcsim.trace.extract import extract
-from mcsim.trace.recording import read_recording
-from mcsim.trace.replay import replay
+from mcsim.fidelity.replay import replay
+from mcsim.workload.extract import extract
+from mcsim.workload.recording import read_recording
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import archive, hostile_text, other_array, other_bytes
 from tests.fuzz.oracle import demand

@@ -12,11 +12,11 @@ from typing import Any
 import polars as pl
 
 import mcsim
+from mcsim.fidelity.results import verify
 from mcsim.model.experiment import experiments_folder
-from mcsim.result import Result
 from mcsim.run.progress import Silent
-from mcsim.run.store import Store
-from mcsim.run.verify import verify
+from mcsim.store.result import Result
+from mcsim.store.store import Store
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import WHOLE, hostile_text, other_bytes, other_document
 from tests.fuzz.oracle import check_table, demand
@@ -126,7 +126,7 @@ def _edit_rows(choices: Choices, chunk: Path) -> None:
 
 def write_chunk(chunk: Path, frame: pl.DataFrame) -> None:
     """Write rows over a chunk with the checksum that mcsim would give them, as far as it can."""
-    from mcsim.run import store
+    from mcsim.store import store
 
     metadata = dict(pl.read_parquet_metadata(chunk))
     with contextlib.suppress(Exception):  # mcsim has no checksum for such rows: the old one, then

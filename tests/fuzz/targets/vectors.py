@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mcsim.conform import check_file, look_into
+from mcsim.fidelity.allocators import check_file, look_into
 from mcsim.files import read_lines
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import hostile_text, other_bytes, other_document, packed

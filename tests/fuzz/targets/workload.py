@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mcsim.model.experiment import experiments_folder, load
-from mcsim.run import kernel
+from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import gentle_document, hostile_text, other_bytes, other_document, toml
 from tests.fuzz.oracle import check_outcomes, demand
@@ -68,9 +68,9 @@ def boots_alike(source: str, case: dict[str, Any]) -> None:
         demand(str(array.dtype) == "int32" and array.flags.c_contiguous, f"an array of {array.dtype}")
     tasks = load("mail-2022").tasks(loaded.digest)
     task = [each for each in tasks if each.variant == tasks[case["variant"]].variant][3 * case["ram"] % 16]
-    kernel.load_workload.cache_clear()
-    once = kernel.simulate(task, source, 0, 3)
+    simulator.load_workload.cache_clear()
+    once = simulator.simulate(task, source, 0, 3)
     check_outcomes(once, 0, task.ram >> 13)
-    demand(once.tobytes() == kernel.simulate(task, source, 0, 3).tobytes(), "the same boots end in two ways")
+    demand(once.tobytes() == simulator.simulate(task, source, 0, 3).tobytes(), "the same boots end in two ways")
     for outcome in once:
         loaded.process_name(int(outcome["recording"]), int(outcome["process"]))

@@ -1,0 +1,1 @@
+"""The mirror: each file bears the name of the Linux source whose behaviour it has."""

@@ -1,0 +1,1 @@
+"""What only checks run: vectors, recorded requests, benchmarks."""

@@ -1,0 +1,241 @@
+"""Which owners keep blocks from being whole when boots fail, summed over many boots.
+
+A block is whole if all its pages are free, so the pages that are missing in it are those that anybody holds. An owner
+pins a block alone if nobody else holds a page of it: without that owner's pages there, the failing request could have
+been served. kernels/boot/page_owner.py finds the owners and counts.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mcsim.kernels.boot import batch, page_owner
+from mcsim.kernels.boot.boot import make_boot
+from mcsim.kernels.boot.sched import make_sched
+from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
+from mcsim.model.experiment import Task
+from mcsim.model.units import format_size
+from mcsim.run.compiling import compiling
+from mcsim.run.progress import Progress, Silent
+from mcsim.simulator import simulator
+from mcsim.simulator.owners import OWNERS, owner_set
+from mcsim.stats.intervals import interval
+
+if TYPE_CHECKING:
+    import polars as pl
+
+CHUNK = 500  # boots that a worker simulates at a time: about half a second
+COUNTS = ("owner", "together", "boots", "contradictions")  # of mcsim.kernels.boot.page_owner.Blame: what adds up
+
+
+class Tally:
+    """Sums over the failing ones among some boots of a task, exact whole numbers; they add up over chunks.
+
+    simulated: boots so far.
+    """
+
+    def __init__(self, task: Task) -> None:
+        """No boot yet."""
+        self.task = task
+        self.simulated = 0
+        self.sums = page_owner.make_blame()
+
+    def add(self, boots: int, sums: page_owner.Blame) -> None:
+        """Add the sums of so many more boots. RuntimeError if a page had two owners: the model would be wrong."""
+        self.simulated += boots
+        for name in COUNTS:
+            getattr(self.sums, name)[...] += getattr(sums, name)
+        if self.sums.contradictions[0]:
+            raise RuntimeError(f"{self.task.label}: {self.sums.contradictions[0]} pages have two owners")
+
+    @property
+    def failures(self) -> int:
+        """Failing boots."""
+        return int(self.sums.boots[:, page_owner.FAILURES].sum())
+
+    def orders(self) -> list[int]:
+        """Orders that failing requests asked for, ascending."""
+        return np.flatnonzero(self.sums.boots[:, page_owner.FAILURES]).tolist()
+
+    def fewest(self, order: int, level: float = 0.95) -> tuple[float, float | None, float | None]:
+        """Pages missing in the block that lacks the fewest: mean over failing boots, and its interval (`mean`)."""
+        row = self.sums.boots[order]
+        boots = int(row[page_owner.FAILURES])
+        return mean(int(row[page_owner.FEWEST]), int(row[page_owner.FEWEST_SQUARED]), boots, level)
+
+    def blocks(self, order: int) -> int:
+        """Blocks of the order in the zone."""
+        row = self.sums.boots[order]
+        return int(row[page_owner.BLOCKS]) // max(1, int(row[page_owner.FAILURES]))
+
+    def owners(self, level: float = 0.95) -> pl.DataFrame:
+        """One row per order that was asked for and owner that holds any page then; see `of_boots` for columns."""
+        import polars as pl
+
+        rows = []
+        for order in self.orders():
+            boots = int(self.sums.boots[order, page_owner.FAILURES])
+            for each in OWNERS[1:]:
+                sums = self.sums.owner[order, each.number]
+                if sums[page_owner.PAGES]:
+                    cell = {"variant": self.task.variant, "ram": format_size(self.task.ram), "order": order}
+                    facts = {"boots": self.simulated, "failures": boots, "blocks": self.blocks(order)}
+                    rows.append({**cell, **facts, "owner": each.name, **_figures(sums, boots, level), "level": level})
+        return pl.DataFrame(rows, schema=_schema())
+
+    def together(self, order: int, level: float = 0.95) -> pl.DataFrame:
+        """Which sets of owners hold blocks of an order together, the most frequent first.
+
+        Columns: owners (names, joined by ', '; empty for whole blocks), blocks (mean per failing boot), blocks_low,
+        blocks_high (`mean`), level.
+        """
+        import polars as pl
+
+        boots = int(self.sums.boots[order, page_owner.FAILURES])
+        rows = []
+        for bits in np.flatnonzero(self.sums.together[order, :, 0]).tolist():
+            count, squared = self.sums.together[order, bits].tolist()
+            middle, low, high = mean(count, squared, boots, level)
+            names = ", ".join(owner_set(bits))
+            rows.append({"owners": names, "blocks": middle, "blocks_low": low, "blocks_high": high, "level": level})
+        kinds = dict.fromkeys(("blocks", "blocks_low", "blocks_high", "level"), pl.Float64)
+        return pl.DataFrame(rows, schema={"owners": pl.String, **kinds}).sort(
+            "blocks", "owners", descending=[True, False]
+        )
+
+
+def _schema() -> dict[str, Any]:
+    import polars as pl
+
+    means = [f"{name}{end}" for name in ("pages", "alone", "shared") for end in ("", "_low", "_high")]
+    return {
+        **dict.fromkeys(("variant", "ram"), pl.String),
+        **dict.fromkeys(("order", "boots", "failures", "blocks"), pl.Int64),
+        "owner": pl.String,
+        **dict.fromkeys((*means, "pages_alone"), pl.Float64),
+        "boots_alone": pl.Int64,
+        **dict.fromkeys(("p_alone", "p_alone_low", "p_alone_high", "level"), pl.Float64),
+    }
+
+
+def _figures(sums: NDArray[np.int64], boots: int, level: float) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    for name, total, squared in (
+        ("pages", page_owner.PAGES, page_owner.PAGES_SQUARED),
+        ("alone", page_owner.BLOCKS_ALONE, page_owner.ALONE_SQUARED),
+        ("shared", page_owner.BLOCKS_SHARED, page_owner.SHARED_SQUARED),
+    ):
+        values = mean(int(sums[total]), int(sums[squared]), boots, level)
+        figures |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
+    blocks, with_alone = int(sums[page_owner.BLOCKS_ALONE]), int(sums[page_owner.BOOTS_ALONE])
+    figures["pages_alone"] = int(sums[page_owner.PAGES_ALONE]) / blocks if blocks else None
+    figures["boots_alone"] = with_alone
+    exact = interval(with_alone, boots, level, "exact")
+    return figures | {"p_alone": with_alone / boots, "p_alone_low": exact.low, "p_alone_high": exact.high}
+
+
+def mean(total: int, squared: int, count: int, level: float) -> tuple[float, float | None, float | None]:
+    """The mean of `count` whole numbers of which the sum and the sum of squares are given, and its interval.
+
+    The interval is Student's t, two-sided, cut off at 0; None for fewer than two numbers, and where all are equal (then
+    it would have no width). With fewer than some 30 numbers it is a rough one, for the numbers are not normal.
+    """
+    middle = total / count
+    spread = count * squared - total * total  # count^2 times the variance, exact
+    if count < 2 or spread == 0:
+        return middle, None, None
+    from scipy.stats import t
+
+    half = float(t.ppf(0.5 + level / 2, count - 1)) * math.sqrt(spread / (count - 1)) / count
+    return middle, max(0.0, middle - half), middle + half
+
+
+def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -> page_owner.Blame:
+    """Sums over the failing ones of these boots of a task. Thread-safe; lets go of the GIL.
+
+    `source` is what `mcsim.simulator.simulator.load_workload` takes.
+    """
+    workload = simulator.load_workload(source)
+    program = workload.arrays
+    layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
+    boot = make_boot(program, task.ram >> 20, layout)
+    wanted = np.ascontiguousarray(numbers, np.int64)
+    sums = page_owner.make_blame()
+    timing = simulator.kernel_timing(task.timing, program)
+    cell = (program, timing, task.policies.for_kernels(), make_sched(program), boot)
+    found = page_owner.make_page_owners(program, boot.zone)
+    outcomes = np.zeros(len(wanted), batch.OUTCOME)
+    for part in batch.slices(len(wanted)):
+        done = page_owner.blame_boots(*cell, found, sums, task.seed, wanted[part], outcomes[part])
+        if done < len(wanted[part]):
+            raise simulator.no_outcome(workload, int(wanted[part][done]), boot.result)
+    return sums
+
+
+def tally(
+    task: Task,
+    source: str,
+    numbers: Sequence[int] | NDArray[np.int64],
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+    into: Tally | None = None,
+) -> Tally:
+    """Simulate these boots of a task in `workers` threads and add up who holds what in those that fail.
+
+    After KeyboardInterrupt `into` has the chunks that were done. Sums do not depend on the number of workers.
+    """
+    from joblib import Parallel, delayed
+
+    found = Tally(task) if into is None else into
+    wanted = np.asarray(numbers, np.int64)
+    progress = Silent() if progress is None else progress
+    chunks = [wanted[first : first + CHUNK] for first in range(0, len(wanted), CHUNK)]
+
+    def work(chunk: NDArray[np.int64]) -> tuple[int, page_owner.Blame]:
+        return len(chunk), count(task, source, chunk)
+
+    with progress:
+        with compiling("blame", progress):
+            count(task, source, wanted[:0])
+        progress.start(len(wanted))
+        parallel = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
+        finished = parallel(delayed(work)(chunk) for chunk in chunks)
+        try:
+            for boots, sums in finished:
+                found.add(boots, sums)
+                progress.advance(boots, task.label)
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # "tasks have been cancelled": after an interrupt they are meant to be
+                finished.close()
+    return found
+
+
+def of_boots(
+    task: Task, source: str, boot_numbers: Sequence[int] | NDArray[np.int64], *, workers: int = 1, level: float = 0.95
+) -> pl.DataFrame:
+    """Who pins blocks in the failing ones of these boots (say, those that a stored result has as failed).
+
+    `source` is a workload as `simulator.simulate` takes it. One row per order that failing requests asked for
+    and owner that holds any page at that moment, columns:
+
+    - variant, ram ("32M"), order; boots: simulated; failures: those that failed, the sample of all figures that follow;
+      blocks: aligned blocks of the order in the zone; owner: a name of `mcsim.simulator.owners`
+    - pages: that the owner holds in these blocks; alone: blocks of which nobody else holds a page; shared: blocks of
+      which others hold some, too; means per failing boot, each with _low and _high (see `mean`: None where all boots
+      have the same number)
+    - pages_alone: pages per block held alone, None where there is no such block
+    - boots_alone: failing boots with at least one block held alone; p_alone: their share, p_alone_low and p_alone_high
+      its exact (Clopper-Pearson) interval
+    - level: of all intervals, each by itself
+
+    A thousand boots take about a second, after the kernels are compiled once.
+    """
+    return tally(task, source, boot_numbers, workers=workers).owners(level)

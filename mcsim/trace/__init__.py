@@ -1,1 +1,0 @@
-"""Recorded boots: reading them, and extracting from them the program that the simulator runs."""
