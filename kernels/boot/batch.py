@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,11 +36,9 @@ from mcsim.kernels.boot.sched import (
 from mcsim.kernels.boot.sched import WRONG as WHY_WRONG
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.jit.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
+from mcsim.kernels.linux.machine import Machine, Policy
 from mcsim.kernels.linux.page_alloc import largest_free_order, nr_free_pages
-from mcsim.kernels.linux.policy import Policy
 
-NS_PER_COUNT = 768
 PID_KERNEL = 0  # whose request failed, where no process had made it
 SLICE_SECONDS = 0.25  # for so long about, Python waits for the kernels: then it can see to a Ctrl-C
 STRETCH = 64  # requests that are put in order at a time, at least
@@ -80,13 +78,6 @@ class WrongProgramError(Exception):
         self.boot, self.why, self.row = boot, why, row
 
 
-class Machine(NamedTuple):
-    """What the kernels need to know of a machine."""
-
-    ram_mb: int
-    pointer_bits: int  # 32 or 64
-
-
 @kernel
 def lane_of(program: Program, recording: int, row: int) -> int:
     """The lane (absolute row) that a request belongs to: lanes lie in order, so the last that begins at or before."""
@@ -103,7 +94,7 @@ def lane_of(program: Program, recording: int, row: int) -> int:
 
 @kernel
 def run_and_place(
-    program: Program, timing: Timing, policy: Policy, sched: Sched, boot: Boot, seed: Any, number: int, recording: int
+    program: Program, timing: Timing, sched: Sched, boot: Boot, seed: Any, number: int, recording: int
 ) -> int:
     """The user phase of boot `number` on memory as the kernel starts /init: BOOTED, FAILED or WRONG.
 
@@ -119,7 +110,7 @@ def run_and_place(
                 return WRONG
         end = clock[STREAM_LENGTH]
         while position < end:
-            if not place_entry(boot, program, policy, sched, recording, position):
+            if not place_entry(boot, program, sched, recording, position):
                 return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
             position += 1
     return BOOTED
@@ -144,9 +135,9 @@ def write_outcome(
             outcome["process"] = program.lane[lane, LANE_PID]
     outcome["time_us"] = 0
     if position >= 0:
-        outcome["time_us"] = np.int64(sched.stream_time[position]) * NS_PER_COUNT // 1000
-    outcome["free_pages"] = nr_free_pages(boot.zone)
-    outcome["largest_free_order"] = largest_free_order(boot.zone)
+        outcome["time_us"] = np.int64(sched.stream_time[position]) * boot.memory.zone.machine.timer_ns // 1000
+    outcome["free_pages"] = nr_free_pages(boot.memory.zone)
+    outcome["largest_free_order"] = largest_free_order(boot.memory.zone)
     outcome["boot_factor"] = sched.clock[BOOT_FACTOR]
 
 
@@ -174,7 +165,6 @@ def draw_recordings(program: Program, sched: Sched, seed: Any, first: int, outco
 def end_boot(
     program: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     ready: bool,
@@ -189,7 +179,7 @@ def end_boot(
     recording = np.int64(outcome["recording"])
     result = FAILED
     if ready:
-        result = run_and_place(program, timing, policy, sched, boot, seed, number, recording)
+        result = run_and_place(program, timing, sched, boot, seed, number, recording)
     else:
         reset_sched(program, timing, sched, seed, number, recording)
     if result == WRONG or boot.result[RESULT_WRONG] != RIGHT:
@@ -202,7 +192,6 @@ def end_boot(
 def simulate_boots(
     program: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     seed: Any,
@@ -221,11 +210,11 @@ def simulate_boots(
         phase = np.int64(outcomes[i]["pre_init"])
         if phase != prepared:
             prepared = phase
-            ready = begin_boot(boot, program, policy, phase)
+            ready = begin_boot(boot, program, phase)
             save_init(boot)
         if ready:
-            restore_init(boot, policy)
-        if not end_boot(program, timing, policy, sched, boot, ready, seed, first + i, outcomes[i]):
+            restore_init(boot)
+        if not end_boot(program, timing, sched, boot, ready, seed, first + i, outcomes[i]):
             return int(i)
     return -1
 
@@ -242,17 +231,14 @@ def run_boots(
     """Fill outcomes[i] (OUTCOME) for boot first + i of one machine under one policy.
 
     Boot k depends on nothing but the arguments and k. Thread-safe: each call makes its own work space and lets go of
-    the GIL. Raises ValueError for a RAM size whose initial state is not known, WrongProgramError for a boot that has no
-    outcome.
+    the GIL. Raises WrongProgramError for a boot that has no outcome.
     """
-    layout = LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32
-    boot = make_boot(program, machine.ram_mb, layout)
-    run_boots_on(program, policy, timing, make_sched(program), boot, seed, first, outcomes)
+    boot = make_boot(program, machine, policy)
+    run_boots_on(program, timing, make_sched(program, machine), boot, seed, first, outcomes)
 
 
 def run_boots_on(
     program: Program,
-    policy: Policy,
     timing: Timing,
     sched: Sched,
     boot: Boot,
@@ -265,7 +251,7 @@ def run_boots_on(
     # Alike ones together: what they have in common is then in the processor's caches.
     order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))
     for part in slices(len(order)):
-        without = simulate_boots(program, timing, policy, sched, boot, seed, first, order[part], outcomes)
+        without = simulate_boots(program, timing, sched, boot, seed, first, order[part], outcomes)
         if without >= 0:
             raise WrongProgramError(first + without, int(boot.result[RESULT_WRONG]), int(boot.result[RESULT_ROW]))
 

@@ -68,27 +68,25 @@ from mcsim.kernels.boot.sched import (
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.linux.binfmt_flat import load_flat_file
 from mcsim.kernels.linux.gfp import GFP_KERNEL, GFP_MOVABLE
+from mcsim.kernels.linux.machine import Machine, Policy
 from mcsim.kernels.linux.maple_tree import (
     NODE_SHORTAGE,
-    PREALLOC_TOPUP,
     RCU_DONE,
     RCU_PENDING,
-    Maple,
     make_maple,
     nodes_of_stores,
     rcu_do_batch,
     reset_maple,
 )
-from mcsim.kernels.linux.memblock import PAGES_PER_MB, free_initmem, m68k_reserved, memblock_free_all, memmap_pages
+from mcsim.kernels.linux.memblock import free_initmem, memblock_free_all
 from mcsim.kernels.linux.nommu import (
     EINVAL,
     FAILED_CLASS,
     FAILED_ORDER,
     FAILURES,
     NO_FILE,
-    PAGE_SIZE,
     VM_MAYSHARE,
-    Nommu,
+    Memory,
     do_mmap,
     do_munmap,
     exit_mmap,
@@ -110,7 +108,6 @@ from mcsim.kernels.linux.page_alloc import (
     make_zone,
     setup_per_zone_wmarks,
 )
-from mcsim.kernels.linux.policy import MMAP_PREALLOC_MAILED, Policy
 from mcsim.kernels.linux.slub import (
     MAPLE_NODE,
     OBJECTS_PER_SLAB,
@@ -128,19 +125,17 @@ FAILED_OTHER_PAGE = 4  # a page that the workload asked for itself
 
 SLABS = 64  # pages per object cache, at least: enough for all recordings
 
-# Objects in a slab of the caches of which each task has one. They are counted only: a slab is taken when all objects
+# The caches of which each task has one object. These are counted only: a slab is taken when all objects
 # are in use and, as there are never more than min_partial (5) of them, never given back. All three objects of a dead
 # task are counted as free once RCU has freed the task; its signal handlers really go back when it is reaped.
-TASK_STRUCTS = 8
-SIGHANDS = 12  # in a slab of two pages; half as many in one of a single page
-SIGNALS = 13
 TASK_SLAB_GFP = GFP_KERNEL
 # Indices of Boot.tasks.
 TASKS_ALIVE = 0
-TASK_STRUCT_ROOM = 1
-SIGHAND_ROOM = 2
-SIGNAL_ROOM = 3
-TASKS_SIZE = 4
+TASK_SLAB_PAGES = 1  # taken for these slabs since /init was started
+TASK_STRUCT_ROOM = 2
+SIGHAND_ROOM = 3
+SIGNAL_ROOM = 4
+TASKS_SIZE = 5
 
 NOT_ALLOCATED = -1
 FREED_EARLY = -2
@@ -164,16 +159,13 @@ class Boot(NamedTuple):
 
     handle, pre_handle: int64 (n, 2), first page and order of each block that the workload asked for. mapping: int64
     (n, 2), mm and address (bytes) of each named mapping, -1 before its mmap. mm_state: int64, MM_*. tasks: int64, tasks
-    alive and the objects that fit into the slabs of their caches. result: int64, why the boot ended.
+    alive, pages of their slabs, and the objects that fit into these. result: int64, why the boot ended.
     """
 
-    zone: Zone
+    memory: Memory
     fresh_zone: Zone
     init_zone: Zone
-    slub: Slub
     init_slub: Slub
-    maple: Maple
-    nommu: Nommu
     handle: NDArray[np.int64]
     pre_handle: NDArray[np.int64]
     mapping: NDArray[np.int64]
@@ -183,32 +175,30 @@ class Boot(NamedTuple):
     result: NDArray[np.int64]
 
 
-def build_zone(ram_mb: int) -> Zone:
-    """The zone of the m68k machine with `ram_mb` MB, right after memblock's hand-over.
-
-    Raises ValueError for a RAM size whose initial state is not known.
-    """
-    reserved = m68k_reserved(ram_mb)
-    zone = make_zone(0, ram_mb * PAGES_PER_MB)
-    build_all_zonelists(zone, memmap_pages(ram_mb))
-    memblock_free_all(zone, reserved)
+def build_zone(machine: Machine, policy: Policy) -> Zone:
+    """The zone of a machine, right after memblock's hand-over."""
+    zone = make_zone(0, machine.ram_pages, machine, policy)
+    build_all_zonelists(zone)
+    memblock_free_all(zone)
     return zone
 
 
-def make_boot(program: Program, ram_mb: int, layout: int) -> Boot:
-    """Memory for boots of a program with `ram_mb` MB (see build_zone) and nodes of LAYOUT_32 or LAYOUT_64."""
-    fresh = build_zone(ram_mb)
-    slabs = slabs_for(program, ram_mb, layout)
-    slub = make_slub(max_slabs=slabs)
+def make_boot(program: Program, machine: Machine, policy: Policy) -> Boot:
+    """Memory for boots of a program on a machine under a policy."""
+    slabs = slabs_for(program, machine)
+    slub = make_slub(machine, slabs)
+    nodes = slabs * int(slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB])
     mms = int(program.recording[:, RECORDING_MMS].max())
     return Boot(
-        zone=make_zone(0, ram_mb * PAGES_PER_MB),
-        fresh_zone=fresh,
-        init_zone=make_zone(0, ram_mb * PAGES_PER_MB),
-        slub=slub,
-        init_slub=make_slub(max_slabs=slabs),
-        maple=make_maple(layout, slabs * int(slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB]), mms),
-        nommu=make_nommu(slub, mms),
+        memory=Memory(
+            zone=make_zone(0, machine.ram_pages, machine, policy),
+            slub=slub,
+            maple=make_maple(machine.pointer_bits, nodes, mms),
+            nommu=make_nommu(slub, mms),
+        ),
+        fresh_zone=build_zone(machine, policy),
+        init_zone=make_zone(0, machine.ram_pages, machine, policy),
+        init_slub=make_slub(machine, slabs),
         handle=np.zeros((int(program.recording[:, RECORDING_HANDLES].max()), 2), np.int64),
         pre_handle=np.zeros((int(program.pre_init_range[:, 2].max()), 2), np.int64),
         mapping=np.zeros((max(1, int(program.recording[:, RECORDING_MAPPINGS].max())), 2), np.int64),
@@ -219,7 +209,7 @@ def make_boot(program: Program, ram_mb: int, layout: int) -> Boot:
     )
 
 
-def slabs_for(program: Program, ram_mb: int, layout: int) -> int:
+def slabs_for(program: Program, machine: Machine) -> int:
     """How many slabs a cache can have in any boot of a program: rows for so many never run out.
 
     A new slab is taken when all objects of the others are in use, so as many objects as can be in use at a time say how
@@ -243,18 +233,18 @@ def slabs_for(program: Program, ram_mb: int, layout: int) -> int:
         mapped_in, unmapped_in = np.bincount(mapped, minlength=mms), np.bincount(unmapped, minlength=mms)
         mappings = mapped_in + unmapped_in  # a part unmapped in the middle makes one two
         # A mapping is stored, and NULL over it at the end. In between, split and shrink make 5 stores at most.
-        nodes = nodes_of_stores(layout, 2 * mapped_in + 6 * unmapped_in, mappings)
+        nodes = nodes_of_stores(machine.pointer_bits, 2 * mapped_in + 6 * unmapped_in, mappings)
         most = np.maximum(most, [nodes, mappings.sum() + 1, mappings.sum() + 1])
-    objects = make_slub(max_slabs=1).geometry[:, OBJECTS_PER_SLAB]
+    objects = make_slub(machine, 1).geometry[:, OBJECTS_PER_SLAB]
     wanted = int((-(-(in_use + most) // objects)).max())
-    return max(SLABS, min(wanted, ram_mb * PAGES_PER_MB))
+    return max(SLABS, min(wanted, machine.ram_pages))
 
 
 @kernel
 def reset_boot(boot: Boot) -> None:
     """Back to memblock's hand-over."""
-    copy_zone(boot.zone, boot.fresh_zone)
-    reset_slub(boot.slub)
+    copy_zone(boot.memory.zone, boot.fresh_zone)
+    reset_slub(boot.memory.slub)
     boot.tasks[:] = 0
     reset_processes(boot)
 
@@ -262,8 +252,8 @@ def reset_boot(boot: Boot) -> None:
 @kernel
 def reset_processes(boot: Boot) -> None:
     """No process has run, nothing has failed."""
-    reset_maple(boot.maple)
-    reset_nommu(boot.nommu)
+    reset_maple(boot.memory.maple)
+    reset_nommu(boot.memory.nommu)
     boot.handle[:, 0] = NOT_ALLOCATED
     boot.mapping[:] = -1
     boot.mm_state[:] = MM_NOT_MADE
@@ -272,29 +262,22 @@ def reset_processes(boot: Boot) -> None:
 
 
 @kernel
-def set_topup(boot: Boot, policy: Policy) -> None:
-    """In 2022 a store on preallocated nodes could still ask for more (GFP_NOWAIT); 6.1 forbids it."""
-    boot.maple.scalar[PREALLOC_TOPUP] = 1 if policy.mmap_prealloc <= MMAP_PREALLOC_MAILED else 0
-
-
-@kernel
 def save_init(boot: Boot) -> None:
     """Keep the memory as it is now, as the kernel starts /init: the same for all boots with this pre-init phase."""
-    copy_zone(boot.init_zone, boot.zone)
-    copy_slub(boot.init_slub, boot.slub)
+    copy_zone(boot.init_zone, boot.memory.zone)
+    copy_slub(boot.init_slub, boot.memory.slub)
     for i in range(TASKS_SIZE):
         boot.init_tasks[i] = boot.tasks[i]
 
 
 @kernel
-def restore_init(boot: Boot, policy: Policy) -> None:
+def restore_init(boot: Boot) -> None:
     """Back to what `save_init` kept."""
-    copy_zone(boot.zone, boot.init_zone)
-    copy_slub(boot.slub, boot.init_slub)
+    copy_zone(boot.memory.zone, boot.init_zone)
+    copy_slub(boot.memory.slub, boot.init_slub)
     for i in range(TASKS_SIZE):
         boot.tasks[i] = boot.init_tasks[i]
     reset_processes(boot)
-    set_topup(boot, policy)
 
 
 @kernel
@@ -308,12 +291,12 @@ def wrong(boot: Boot, why: int, row: int) -> None:
 def check_capacity(boot: Boot) -> None:
     """Note if a request has failed not for want of memory, but because the simulator can go no further."""
     rows = 0
-    for cache in range(boot.slub.scalar.shape[0]):
-        rows += boot.slub.scalar[cache, ROW_FAILURES]
+    for cache in range(boot.memory.slub.scalar.shape[0]):
+        rows += boot.memory.slub.scalar[cache, ROW_FAILURES]
     if boot.result[RESULT_WRONG] == RIGHT:
         if rows != 0:
             wrong(boot, ROWS_SHORT, -1)
-        elif boot.maple.scalar[NODE_SHORTAGE] != 0:
+        elif boot.memory.maple.scalar[NODE_SHORTAGE] != 0:
             wrong(boot, NODES_SHORT, -1)
 
 
@@ -330,16 +313,16 @@ def fail(boot: Boot, failed_class: int, order: int, position: int) -> bool:
 @kernel
 def alloc_block(boot: Boot, gfp: int, order: int) -> int:
     """A block that the workload asks for itself; pfn or -1."""
-    pfn = alloc_pages(boot.zone, gfp, order)
+    pfn = alloc_pages(boot.memory.zone, gfp, order)
     if pfn >= 0 and gfp & GFP_MOVABLE:
-        folio_add_lru(boot.zone, pfn, order)
+        folio_add_lru(boot.memory.zone, pfn, order)
     return pfn
 
 
 @kernel
 def run_pre_init(boot: Boot, program: Program, phase: int) -> bool:
     """The page requests before the kernel starts /init, in recorded order. False if one of them fails."""
-    zone = boot.zone
+    zone = boot.memory.zone
     for row in range(program.pre_init_range[phase, 0], program.pre_init_range[phase, 1]):
         kind = program.pre_init[row, PRE_KIND]
         a = np.int64(program.pre_init[row, PRE_A])
@@ -359,7 +342,7 @@ def run_pre_init(boot: Boot, program: Program, phase: int) -> bool:
             free_initmem(zone, b, c)
         elif kind == PRE_KMEM_CACHE_ALLOC:
             for _ in range(b):
-                if kmem_cache_alloc(boot.slub, zone, a, 0) < 0:
+                if kmem_cache_alloc(boot.memory.slub, zone, a, 0) < 0:
                     return fail(boot, FAILED_OTHER_PAGE, 0, -1)
         elif kind == PRE_WATERMARKS:
             calculate_min_free_kbytes(zone)
@@ -393,10 +376,11 @@ def take_block(boot: Boot, handle: int, order: int, gfp: int) -> bool:
 @kernel
 def start_tasks(boot: Boot, alive: int) -> None:
     """PRE_TASKS: tasks that the pre-init phase left, their slabs filled up in order."""
+    machine = boot.memory.zone.machine
     boot.tasks[TASKS_ALIVE] = alive
-    boot.tasks[TASK_STRUCT_ROOM] = (alive + TASK_STRUCTS - 1) // TASK_STRUCTS * TASK_STRUCTS
-    boot.tasks[SIGHAND_ROOM] = (alive + SIGHANDS - 1) // SIGHANDS * SIGHANDS
-    boot.tasks[SIGNAL_ROOM] = (alive + SIGNALS - 1) // SIGNALS * SIGNALS
+    boot.tasks[TASK_STRUCT_ROOM] = (alive + machine.task_structs - 1) // machine.task_structs * machine.task_structs
+    boot.tasks[SIGHAND_ROOM] = (alive + machine.sighands - 1) // machine.sighands * machine.sighands
+    boot.tasks[SIGNAL_ROOM] = (alive + machine.signals - 1) // machine.signals * machine.signals
 
 
 @kernel
@@ -407,10 +391,12 @@ def take_task_object(boot: Boot, room: int, objects: int, order: int) -> bool:
     """
     if boot.tasks[TASKS_ALIVE] <= boot.tasks[room]:
         return True
-    if alloc_pages(boot.zone, TASK_SLAB_GFP, order) < 0:
-        if alloc_pages(boot.zone, TASK_SLAB_GFP, 0) < 0:
+    if alloc_pages(boot.memory.zone, TASK_SLAB_GFP, order) < 0:
+        if alloc_pages(boot.memory.zone, TASK_SLAB_GFP, 0) < 0:
             return False
         objects >>= order
+        order = 0
+    boot.tasks[TASK_SLAB_PAGES] += 1 << order
     boot.tasks[room] += objects
     return True
 
@@ -418,12 +404,13 @@ def take_task_object(boot: Boot, room: int, objects: int, order: int) -> bool:
 @kernel
 def copy_process(boot: Boot, handle: int, gfp: int) -> bool:
     """OP_COPY_PROCESS: task_struct, kernel stack, signal handlers, signals, in the kernel's order."""
+    machine = boot.memory.zone.machine
     boot.tasks[TASKS_ALIVE] += 1
     return (
-        take_task_object(boot, TASK_STRUCT_ROOM, TASK_STRUCTS, 0)
-        and take_block(boot, handle, 0, gfp)
-        and take_task_object(boot, SIGHAND_ROOM, SIGHANDS, 1)
-        and take_task_object(boot, SIGNAL_ROOM, SIGNALS, 0)
+        take_task_object(boot, TASK_STRUCT_ROOM, machine.task_structs, machine.task_struct_order)
+        and take_block(boot, handle, machine.thread_size_order, gfp)
+        and take_task_object(boot, SIGHAND_ROOM, machine.sighands, machine.sighand_order)
+        and take_task_object(boot, SIGNAL_ROOM, machine.signals, machine.signal_order)
     )
 
 
@@ -433,22 +420,18 @@ def give_block(boot: Boot, handle: int) -> None:
     if boot.handle[handle, 0] == NOT_ALLOCATED:
         boot.handle[handle, 0] = FREED_EARLY
         return
-    free_pages(boot.zone, boot.handle[handle, 0], boot.handle[handle, 1])
+    free_pages(boot.memory.zone, boot.handle[handle, 0], boot.handle[handle, 1])
     boot.handle[handle, 0] = NOT_ALLOCATED
 
 
 @kernel
-def exec_image(boot: Boot, program: Program, policy: Policy, mm: int, row: int) -> int:
+def exec_image(boot: Boot, program: Program, mm: int, row: int) -> int:
     """OP_EXEC: a new address space, then the image's mappings. RIGHT, or why that cannot be."""
     boot.mm_state[mm] = MM_LIVE
-    mm_init(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm)
+    mm_init(boot.memory, mm)
     image = program.image[row]
     address = load_flat_file(
-        boot.nommu,
-        boot.maple,
-        boot.slub,
-        boot.zone,
-        policy,
+        boot.memory,
         mm,
         np.int64(image[IMAGE_TEXT]),
         np.int64(image[IMAGE_DATA]),
@@ -462,11 +445,11 @@ def exec_image(boot: Boot, program: Program, policy: Policy, mm: int, row: int) 
 
 
 @kernel
-def map_pages(boot: Boot, policy: Policy, mm: int, length: int, mapping: int, file: int, flags: int) -> int:
+def map_pages(boot: Boot, mm: int, length: int, mapping: int, file: int, flags: int) -> int:
     """OP_MMAP and OP_MMAP_FILE. RIGHT, or why that cannot be."""
     if boot.mm_state[mm] != MM_LIVE:
         return NO_ADDRESS_SPACE
-    address = do_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, length, file, flags, 0)
+    address = do_mmap(boot.memory, mm, length, file, flags, 0)
     if mapping >= 0:
         boot.mapping[mapping, 0] = mm
         boot.mapping[mapping, 1] = address
@@ -474,29 +457,29 @@ def map_pages(boot: Boot, policy: Policy, mm: int, length: int, mapping: int, fi
 
 
 @kernel
-def unmap_pages(boot: Boot, policy: Policy, mapping: int, first: int, pages: int) -> int:
+def unmap_pages(boot: Boot, mapping: int, first: int, pages: int) -> int:
     """OP_MUNMAP. RIGHT, or why that cannot be."""
     mm = boot.mapping[mapping, 0]
     if mm < 0 or boot.mm_state[mm] != MM_LIVE:
         return NO_MAPPING
-    page_size = boot.nommu.scalar[PAGE_SIZE]
+    page_size = boot.memory.zone.machine.page_size
     start = boot.mapping[mapping, 1] + first * page_size
-    error = do_munmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm, start, pages * page_size)
+    error = do_munmap(boot.memory, mm, start, pages * page_size)
     return REFUSED if error == -EINVAL else RIGHT
 
 
 @kernel
-def end_address_space(boot: Boot, policy: Policy, mm: int) -> int:
+def end_address_space(boot: Boot, mm: int) -> int:
     """OP_EXIT_MMAP. RIGHT, or why that cannot be."""
     if boot.mm_state[mm] != MM_LIVE:
         return NO_ADDRESS_SPACE
     boot.mm_state[mm] = MM_GONE
-    exit_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, policy, mm)
+    exit_mmap(boot.memory, mm)
     return RIGHT
 
 
 @kernel
-def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> bool:
+def place_request(boot: Boot, program: Program, row: int) -> bool:
     """One request of a lane; False if a page of its own was not to be had (mappings note that in Nommu.scalar).
 
     False too, and noted (see RESULT_WRONG), if the request makes no sense when it comes.
@@ -513,15 +496,15 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
     if kind == OP_PAGE_FREE:
         give_block(boot, a)
     elif kind == OP_EXEC:
-        why = exec_image(boot, program, policy, a, b)
+        why = exec_image(boot, program, a, b)
     elif kind == OP_MMAP:
-        why = map_pages(boot, policy, a, b, c, NO_FILE, 0)
+        why = map_pages(boot, a, b, c, NO_FILE, 0)
     elif kind == OP_MMAP_FILE:
-        why = map_pages(boot, policy, a, b, c, np.int64(program.op[row, FLAGS]) >> MMAP_FILE_SHIFT, VM_MAYSHARE)
+        why = map_pages(boot, a, b, c, np.int64(program.op[row, FLAGS]) >> MMAP_FILE_SHIFT, VM_MAYSHARE)
     elif kind == OP_MUNMAP:
-        why = unmap_pages(boot, policy, a, b, c)
+        why = unmap_pages(boot, a, b, c)
     elif kind == OP_EXIT_MMAP:
-        why = end_address_space(boot, policy, a)
+        why = end_address_space(boot, a)
     if why != RIGHT:
         wrong(boot, why, row)
         return False
@@ -529,29 +512,28 @@ def place_request(boot: Boot, program: Program, policy: Policy, row: int) -> boo
 
 
 @kernel
-def begin_boot(boot: Boot, program: Program, policy: Policy, phase: int) -> bool:
+def begin_boot(boot: Boot, program: Program, phase: int) -> bool:
     """Memory as the kernel starts /init, after the pre-init phase. False if that fails (see Boot.result)."""
     reset_boot(boot)
-    set_topup(boot, policy)
     return bool(run_pre_init(boot, program, phase))
 
 
 @kernel
-def place_entry(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, position: int) -> bool:
+def place_entry(boot: Boot, program: Program, sched: Sched, recording: int, position: int) -> bool:
     """One entry of the stream. False if the boot fails there (see Boot.result)."""
     what = np.int64(sched.stream[position])
     if what >= 0:
-        if not place_request(boot, program, policy, what):
+        if not place_request(boot, program, what):
             return fail(boot, FAILED_OTHER_PAGE, np.int64(program.op[what, B]), position)
-        if boot.nommu.scalar[FAILURES] != 0:
-            scalar = boot.nommu.scalar
+        if boot.memory.nommu.scalar[FAILURES] != 0:
+            scalar = boot.memory.nommu.scalar
             return fail(boot, scalar[FAILED_CLASS], scalar[FAILED_ORDER], position)
-        work_off_boost(boot.zone)
+        work_off_boost(boot.memory.zone)
     elif what == STREAM_RCU_QS:
-        boot.maple.scalar[RCU_DONE] = boot.maple.scalar[RCU_PENDING]
+        boot.memory.maple.scalar[RCU_DONE] = boot.memory.maple.scalar[RCU_PENDING]
     elif what == STREAM_RCU_RUN:
-        rcu_do_batch(boot.maple, boot.slub, boot.zone, boot.maple.scalar[RCU_DONE])
-        boot.maple.scalar[RCU_DONE] = 0
+        rcu_do_batch(boot.memory.maple, boot.memory.slub, boot.memory.zone, boot.memory.maple.scalar[RCU_DONE])
+        boot.memory.maple.scalar[RCU_DONE] = 0
     elif what == STREAM_TASK_FREE:
         boot.tasks[TASKS_ALIVE] -= 1
     else:
@@ -561,11 +543,11 @@ def place_entry(boot: Boot, program: Program, policy: Policy, sched: Sched, reco
 
 
 @kernel
-def place_boot(boot: Boot, program: Program, policy: Policy, sched: Sched, recording: int, phase: int) -> bool:
+def place_boot(boot: Boot, program: Program, sched: Sched, recording: int, phase: int) -> bool:
     """Place a whole boot, pre-init phase and stream. True if it reaches its login prompt; else see Boot.result."""
-    if not begin_boot(boot, program, policy, phase):
+    if not begin_boot(boot, program, phase):
         return False
-    for position in range(sched.clock[STREAM_LENGTH]):
-        if not place_entry(boot, program, policy, sched, recording, position):
+    for position in range(sched.clock[STREAM_LENGTH]):  # noqa: SIM110 (Numba has no all())
+        if not place_entry(boot, program, sched, recording, position):
             return False
     return True

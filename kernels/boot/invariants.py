@@ -17,12 +17,8 @@ from numpy.typing import NDArray
 from mcsim.kernels.boot.batch import BOOTED, FAILED, STRETCH, WRONG, write_outcome
 from mcsim.kernels.boot.boot import (
     RESULT_WRONG,
-    SIGHAND_ROOM,
-    SIGHANDS,
-    SIGNAL_ROOM,
-    SIGNALS,
+    TASK_SLAB_PAGES,
     TASK_STRUCT_ROOM,
-    TASK_STRUCTS,
     TASKS_ALIVE,
     TASKS_SIZE,
     Boot,
@@ -31,7 +27,6 @@ from mcsim.kernels.boot.boot import (
     restore_init,
     run_pre_init,
     save_init,
-    set_topup,
     wrong,
 )
 from mcsim.kernels.boot.program import (
@@ -50,6 +45,7 @@ from mcsim.kernels.boot.program import (
 from mcsim.kernels.boot.sched import LOGIN, STREAM_LENGTH, WRONG_ROW, Sched, Timing, reset_sched, run_step
 from mcsim.kernels.boot.sched import WRONG as WHY_WRONG
 from mcsim.kernels.jit.compile import kernel
+from mcsim.kernels.linux.machine import VMA_INDEX_MAPLE
 from mcsim.kernels.linux.maple_tree import (
     ALLOCATED,
     CALLBACK_TREE,
@@ -84,8 +80,6 @@ from mcsim.kernels.linux.nommu import (
     MM_MAP_COUNT,
     MM_MMAP,
     NONE,
-    PAGE_SIZE,
-    RAM_BASE,
     REGION_END,
     REGION_FLAGS,
     REGION_LIST,
@@ -101,26 +95,27 @@ from mcsim.kernels.linux.nommu import (
     VMA_PREV,
     VMA_REGION,
     VMA_START,
+    Memory,
     Nommu,
+    address_to_pfn,
 )
 from mcsim.kernels.linux.page_alloc import (
     MANAGED_PAGES,
-    MAX_ORDER,
     MIGRATE_HIGHATOMIC,
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
     NR_FREE_PAGES,
     NR_PCP_LISTS,
     NR_RESERVED_HIGHATOMIC,
-    PAGEBLOCK_NR_PAGES,
     PCP_COUNT,
     WATERMARK_BOOST,
     WMARK_MIN,
     ZONE_END_PFN,
     ZONE_START_PFN,
     Zone,
+    pageblock_nr_pages,
+    pcp_list,
 )
-from mcsim.kernels.linux.policy import VMA_INDEX_MAPLE, Policy
 from mcsim.kernels.linux.slub import (
     ALLOCATIONS,
     CPU_SLAB,
@@ -315,8 +310,8 @@ class Check(NamedTuple):
     owner: int8[pages], who has each page, one of NOBODY to REGION. base: int8[pages], the same of what only the
     pre-init phase changes. object: int8[caches, objects], see OBJECT_NAMES. vma_mm: int32[VMAs], the mm of each.
     users: int64[regions], VMAs of each. crossed: int8[mms], 1 once two VMAs of the mm have shared pages: then the tree
-    may lack some. taken: int64[caches], objects that the pre-init phase keeps. rooms: int64[TASKS_SIZE], Boot.tasks
-    after the pre-init phase. stack: int64[levels, STACK_COLUMNS]. found: int64, the violation. at: int64, the moment.
+    may lack some. taken: int64[caches], objects that the pre-init phase keeps.
+    stack: int64[levels, STACK_COLUMNS]. found: int64, the violation. at: int64, the moment.
     """
 
     owner: NDArray[np.int8]
@@ -326,7 +321,6 @@ class Check(NamedTuple):
     users: NDArray[np.int64]
     crossed: NDArray[np.int8]
     taken: NDArray[np.int64]
-    rooms: NDArray[np.int64]
     stack: NDArray[np.int64]
     found: NDArray[np.int64]
     at: NDArray[np.int64]
@@ -342,7 +336,6 @@ def make_check(pages: int = 0, objects: int = 0, mms: int = 0) -> Check:
         users=np.zeros(objects, np.int64),
         crossed=np.zeros(mms, np.int8),
         taken=np.zeros(VM_REGION + 1, np.int64),
-        rooms=np.zeros(TASKS_SIZE, np.int64),
         stack=np.zeros((MAX_HEIGHT + 1, STACK_COLUMNS), np.int64),
         found=np.zeros(FOUND_SIZE, np.int64),
         at=np.zeros(AT_SIZE, np.int64),
@@ -351,7 +344,8 @@ def make_check(pages: int = 0, objects: int = 0, mms: int = 0) -> Check:
 
 def make_boot_check(boot: Boot) -> Check:
     """Work space for boots in this memory."""
-    check = make_check(boot.zone.order.shape[0], boot.slub.next_object.shape[1], boot.nommu.mm.shape[0])
+    memory = boot.memory
+    check = make_check(memory.zone.order.shape[0], memory.slub.next_object.shape[1], memory.nommu.mm.shape[0])
     check.object[:] = NO_OBJECT  # slub_violation() tells what those are that there are
     return check
 
@@ -411,7 +405,7 @@ def free_block_violation(zone: Zone, check: Check, pfn: int, order: int) -> int:
         return violated(check, BLOCK_ORDER, pfn, order, np.int64(zone.order[pfn]))
     if pfn & ((1 << order) - 1):
         return violated(check, BLOCK_ALIGNED, pfn, 0, pfn & ((1 << order) - 1))
-    if order < MAX_ORDER - 1 and zone.order[pfn ^ (1 << order)] == order:
+    if order < zone.machine.max_order - 1 and zone.order[pfn ^ (1 << order)] == order:
         return violated(check, BUDDIES_MERGED, pfn, -1, pfn ^ (1 << order))
     for page in range(pfn, pfn + (1 << order)):
         if zone.lru[page]:
@@ -455,7 +449,7 @@ def zone_violation(zone: Zone, check: Check) -> int:
         check.owner[page] = check.base[page]
     free = 0
     blocks = 0
-    for order in range(MAX_ORDER):
+    for order in range(zone.machine.max_order):
         count = 0
         for migratetype in range(MIGRATE_TYPES):
             violation = list_violation(zone, check, pages + order * MIGRATE_TYPES + migratetype, order, FREE)
@@ -476,7 +470,7 @@ def zone_violation(zone: Zone, check: Check) -> int:
     held = 0
     for pindex in range(NR_PCP_LISTS):
         order = pindex // MIGRATE_PCPTYPES
-        violation = list_violation(zone, check, pages + MAX_ORDER * MIGRATE_TYPES + pindex, order, PCP)
+        violation = list_violation(zone, check, pcp_list(zone, pindex), order, PCP)
         if violation:
             return violation
         held += check.found[COUNT] << order
@@ -494,7 +488,7 @@ def pageblock_violation(zone: Zone, check: Check) -> int:
         if migratetype < 0 or migratetype >= MIGRATE_TYPES:
             return violated(check, PAGEBLOCK_TYPES, block, MIGRATE_TYPES - 1, migratetype)
         if migratetype == MIGRATE_HIGHATOMIC:
-            reserved += PAGEBLOCK_NR_PAGES
+            reserved += pageblock_nr_pages(zone)
     if zone.scalar[NR_RESERVED_HIGHATOMIC] != reserved:
         return violated(check, HIGHATOMIC_COUNT, 0, reserved, zone.scalar[NR_RESERVED_HIGHATOMIC])
     return HOLDS
@@ -623,28 +617,30 @@ def cache_violation(slub: Slub, check: Check, cache: int) -> int:
 
 
 @kernel
-def region_violation(nommu: Nommu, check: Check, region: int) -> int:
+def region_violation(memory: Memory, check: Check, region: int) -> int:
     """A region that a VMA is the first to refer to; its pages are claimed."""
     violation = claim_object(check, VM_REGION, region)
     if violation:
         return violation
-    page_size = nommu.scalar[PAGE_SIZE]
+    nommu = memory.nommu
+    page_size = memory.zone.machine.page_size
     start = nommu.region[region, REGION_START]
     end = nommu.region[region, REGION_END]
     top = nommu.region[region, REGION_TOP]
     if start % page_size or end % page_size or top % page_size or top < end:
         return violated(check, REGION_PAGES, region, end, top)
-    pfn = (start - nommu.scalar[RAM_BASE]) // page_size
+    pfn = address_to_pfn(memory, start)
     return int(claim_pages(check, pfn, (top - start) // page_size, REGION))
 
 
 @kernel
-def vma_violation(nommu: Nommu, check: Check, mm: int, vma: int, before: int) -> int:
+def vma_violation(memory: Memory, check: Check, mm: int, vma: int, before: int) -> int:
     """A VMA that follows `before` in the list of its mm. It is claimed, and counts as a user of its region."""
     violation = claim_object(check, VM_AREA_STRUCT, vma)
     if violation:
         return violation
     check.vma_mm[vma] = mm
+    nommu = memory.nommu
     table = nommu.vma
     start = table[vma, VMA_START]
     end = table[vma, VMA_END]
@@ -660,7 +656,7 @@ def vma_violation(nommu: Nommu, check: Check, mm: int, vma: int, before: int) ->
     if region >= 0 and region < check.users.shape[0] and check.object[VM_REGION, region] == CLAIMED:
         check.users[region] += 1
     else:
-        violation = region_violation(nommu, check, region)
+        violation = region_violation(memory, check, region)
         if violation:
             return violation
         check.users[region] = 1
@@ -672,8 +668,9 @@ def vma_violation(nommu: Nommu, check: Check, mm: int, vma: int, before: int) ->
 
 
 @kernel
-def nommu_violation(nommu: Nommu, check: Check, strict: int) -> int:
+def nommu_violation(memory: Memory, check: Check, strict: int) -> int:
     """The lists of VMAs, their regions, and the list of shareable regions."""
+    nommu = memory.nommu
     for mm in range(nommu.mm.shape[0]):
         before = np.int64(NONE)
         vma = nommu.mm[mm, MM_MMAP]
@@ -682,7 +679,7 @@ def nommu_violation(nommu: Nommu, check: Check, strict: int) -> int:
             check.crossed[mm] = 0
         while vma != NONE:
             # A list that runs in a circle comes to a VMA that is claimed.
-            violation = vma_violation(nommu, check, mm, vma, before)
+            violation = vma_violation(memory, check, mm, vma, before)
             if violation:
                 return violation
             count += 1
@@ -966,8 +963,8 @@ def handles_violation(boot: Boot, check: Check) -> int:
         if pfn < 0:
             continue
         order = boot.handle[handle, 1]
-        if order < 0 or order >= MAX_ORDER:
-            return violated(check, BLOCK_ORDERS, handle, MAX_ORDER - 1, order)
+        if order < 0 or order >= boot.memory.zone.machine.max_order:
+            return violated(check, BLOCK_ORDERS, handle, boot.memory.zone.machine.max_order - 1, order)
         if pfn & ((1 << order) - 1):
             return violated(check, BLOCK_ALIGNED, pfn, 0, pfn & ((1 << order) - 1))
         violation = claim_pages(check, pfn, 1 << order, BLOCK)
@@ -990,47 +987,45 @@ def rest_violation(boot: Boot, check: Check, strict: int) -> int:
     """What all claims together leave: pages for the slabs of tasks, and objects that the pre-init phase keeps."""
     nobody = 0
     handed_over = 0
-    for page in range(boot.zone.scalar[ZONE_START_PFN], boot.zone.scalar[ZONE_END_PFN]):
+    for page in range(boot.memory.zone.scalar[ZONE_START_PFN], boot.memory.zone.scalar[ZONE_END_PFN]):
         nobody += 1 if check.owner[page] == NOBODY else 0
         handed_over += 1 if check.owner[page] != RESERVED else 0
-    if boot.zone.scalar[MANAGED_PAGES] != handed_over:
-        return violated(check, MANAGED_IS_SUM, 0, handed_over, boot.zone.scalar[MANAGED_PAGES])
-    slabs = (boot.tasks[TASK_STRUCT_ROOM] - check.rooms[TASK_STRUCT_ROOM]) // TASK_STRUCTS
-    slabs += (boot.tasks[SIGHAND_ROOM] - check.rooms[SIGHAND_ROOM]) // (SIGHANDS // 2)
-    slabs += (boot.tasks[SIGNAL_ROOM] - check.rooms[SIGNAL_ROOM]) // SIGNALS
+    if boot.memory.zone.scalar[MANAGED_PAGES] != handed_over:
+        return violated(check, MANAGED_IS_SUM, 0, handed_over, boot.memory.zone.scalar[MANAGED_PAGES])
+    slabs = boot.tasks[TASK_SLAB_PAGES]
     if nobody != slabs and (strict or nobody < slabs):
         return violated(check, EVERY_PAGE_ACCOUNTED, 0, slabs, nobody)
-    for cache in range(boot.slub.slab.shape[0]):
+    for cache in range(boot.memory.slub.slab.shape[0]):
         unclaimed = 0
-        for obj in range(boot.slub.slab.shape[1] * boot.slub.geometry[cache, OBJECTS_PER_SLAB]):
+        for obj in range(boot.memory.slub.slab.shape[1] * boot.memory.slub.geometry[cache, OBJECTS_PER_SLAB]):
             unclaimed += 1 if check.object[cache, obj] == UNCLAIMED else 0
         if unclaimed != check.taken[cache] and (strict or unclaimed < check.taken[cache]):
             return violated(check, OBJECTS_ALL_USED, cache, check.taken[cache], unclaimed)
-        if boot.slub.scalar[cache, ROW_FAILURES]:
-            return violated(check, ROWS_SUFFICE, cache, 0, boot.slub.scalar[cache, ROW_FAILURES])
+        if boot.memory.slub.scalar[cache, ROW_FAILURES]:
+            return violated(check, ROWS_SUFFICE, cache, 0, boot.memory.slub.scalar[cache, ROW_FAILURES])
     return HOLDS
 
 
 @kernel
-def boot_violation(boot: Boot, policy: Policy, check: Check, strict: int) -> int:
+def boot_violation(boot: Boot, check: Check, strict: int) -> int:
     """All invariants. `strict` 0 after a request that failed."""
     check.at[CHECKS] += 1
-    if boot.maple.scalar[NODE_SHORTAGE]:
-        return violated(check, ROWS_SUFFICE, -1, 0, boot.maple.scalar[NODE_SHORTAGE])
-    violation = zone_violation(boot.zone, check)
+    if boot.memory.maple.scalar[NODE_SHORTAGE]:
+        return violated(check, ROWS_SUFFICE, -1, 0, boot.memory.maple.scalar[NODE_SHORTAGE])
+    violation = zone_violation(boot.memory.zone, check)
     if violation == HOLDS:
-        violation = marks_violation(boot.zone, check)
+        violation = marks_violation(boot.memory.zone, check)
     if violation == HOLDS:
-        violation = slub_violation(boot.slub, check)
+        violation = slub_violation(boot.memory.slub, check)
     if violation == HOLDS:
-        violation = slab_pages_violation(boot.slub, check)
+        violation = slab_pages_violation(boot.memory.slub, check)
     if violation == HOLDS:
         violation = handles_violation(boot, check)
     if violation == HOLDS:
-        violation = nommu_violation(boot.nommu, check, strict)
+        violation = nommu_violation(boot.memory, check, strict)
     if violation == HOLDS:
-        maple_index = 1 if policy.vma_index == VMA_INDEX_MAPLE else 0
-        violation = maple_violation(boot.maple, boot.nommu, check, maple_index, strict)
+        maple_index = 1 if boot.memory.zone.policy.vma_index == VMA_INDEX_MAPLE else 0
+        violation = maple_violation(boot.memory.maple, boot.memory.nommu, check, maple_index, strict)
     if violation == HOLDS:
         violation = rooms_violation(boot, check)
     if violation == HOLDS:
@@ -1059,7 +1054,6 @@ def begin_check(boot: Boot, check: Check) -> None:
         page += 1 << order
     check.crossed[:] = 0
     check.taken[:] = 0
-    check.rooms[:] = 0
 
 
 @kernel
@@ -1081,8 +1075,6 @@ def pre_init_violation(boot: Boot, program: Program, check: Check, row: int) -> 
     a = np.int64(program.pre_init[row, PRE_A])
     b = np.int64(program.pre_init[row, PRE_B])
     c = np.int64(program.pre_init[row, PRE_C])
-    for room in range(TASKS_SIZE):
-        check.rooms[room] = boot.tasks[room]
     if kind == PRE_PAGE_ALLOC:
         if boot.pre_handle[a, 0] & ((1 << b) - 1):
             return violated(check, BLOCK_ALIGNED, boot.pre_handle[a, 0], 0, boot.pre_handle[a, 0] & ((1 << b) - 1))
@@ -1099,7 +1091,7 @@ def pre_init_violation(boot: Boot, program: Program, check: Check, row: int) -> 
 
 
 @kernel
-def check_pre_init(boot: Boot, program: Program, single: Program, policy: Policy, check: Check, phase: int) -> int:
+def check_pre_init(boot: Boot, program: Program, single: Program, check: Check, phase: int) -> int:
     """begin_boot() with a check after each request: BOOTED if there is memory for all, FAILED, or VIOLATED.
 
     `single` is the program with each row of the pre-init phase as a phase by itself.
@@ -1107,16 +1099,15 @@ def check_pre_init(boot: Boot, program: Program, single: Program, policy: Policy
     check.at[POSITION] = -1
     check.at[ROW] = -1
     reset_boot(boot)
-    set_topup(boot, policy)
     begin_check(boot, check)
-    if boot_violation(boot, policy, check, 1):
+    if boot_violation(boot, check, 1):
         return VIOLATED
     for row in range(program.pre_init_range[phase, 0], program.pre_init_range[phase, 1]):
         check.at[ROW] = row
         placed = run_pre_init(boot, single, row)
         if placed and pre_init_violation(boot, program, check, row):
             return VIOLATED
-        if boot_violation(boot, policy, check, 1 if placed else 0):
+        if boot_violation(boot, check, 1 if placed else 0):
             return VIOLATED
         if not placed:
             return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
@@ -1127,7 +1118,6 @@ def check_pre_init(boot: Boot, program: Program, single: Program, policy: Policy
 def check_user_phase(
     program: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     check: Check,
@@ -1139,7 +1129,7 @@ def check_user_phase(
     check.at[POSITION] = -1
     check.at[ROW] = -1
     reset_sched(program, timing, sched, seed, number, recording)
-    if boot_violation(boot, policy, check, 1):
+    if boot_violation(boot, check, 1):
         return VIOLATED
     clock = sched.clock
     position = 0
@@ -1151,8 +1141,8 @@ def check_user_phase(
         end = clock[STREAM_LENGTH]
         while position < end:
             check.at[POSITION] = position
-            placed = place_entry(boot, program, policy, sched, recording, position)
-            if boot_violation(boot, policy, check, 1 if placed else 0):
+            placed = place_entry(boot, program, sched, recording, position)
+            if boot_violation(boot, check, 1 if placed else 0):
                 return VIOLATED
             if not placed:
                 return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
@@ -1165,7 +1155,6 @@ def check_boots(
     program: Program,
     single: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     check: Check,
@@ -1184,14 +1173,14 @@ def check_boots(
         recording = np.int64(outcomes[i]["recording"])
         if phase != prepared:
             prepared = phase
-            ready = check_pre_init(boot, program, single, policy, check, phase)
+            ready = check_pre_init(boot, program, single, check, phase)
             if ready in (WRONG, VIOLATED):
                 return ready
             save_init(boot)
         result = ready
         if ready == BOOTED:
-            restore_init(boot, policy)
-            result = check_user_phase(program, timing, policy, sched, boot, check, seed, first + i, recording)
+            restore_init(boot)
+            result = check_user_phase(program, timing, sched, boot, check, seed, first + i, recording)
             if result in (WRONG, VIOLATED):
                 return result
         else:
@@ -1226,13 +1215,14 @@ def check_slub(slub: Slub) -> None:
         raise AssertionError(words_of(check))
 
 
-def check_nommu(nommu: Nommu) -> None:
+def check_nommu(memory: Memory) -> None:
     """Raise AssertionError unless VMAs, regions and the list of shareable regions agree."""
-    pages = int(nommu.region[:, REGION_TOP].max() - nommu.scalar[RAM_BASE]) // int(nommu.scalar[PAGE_SIZE])
+    nommu = memory.nommu
+    pages = address_to_pfn(memory, int(nommu.region[:, REGION_TOP].max()))
     check = make_check(max(pages, 0), max(len(nommu.vma), len(nommu.region)), len(nommu.mm))
     check.object[VM_AREA_STRUCT, len(nommu.vma) :] = NO_OBJECT
     check.object[VM_REGION, len(nommu.region) :] = NO_OBJECT
-    if nommu_violation(nommu, check, 0):
+    if nommu_violation(memory, check, 0):
         raise AssertionError(words_of(check))
 
 

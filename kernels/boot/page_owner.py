@@ -14,12 +14,7 @@ from mcsim.kernels.boot.boot import (
     FAILED_NOTHING,
     RESULT_CLASS,
     RESULT_ORDER,
-    SIGHAND_ROOM,
-    SIGHANDS,
-    SIGNAL_ROOM,
-    SIGNALS,
-    TASK_STRUCT_ROOM,
-    TASK_STRUCTS,
+    TASK_SLAB_PAGES,
     Boot,
     begin_boot,
 )
@@ -46,7 +41,6 @@ from mcsim.kernels.boot.program import (
     PRE_PAGE_ALLOC,
     PRE_PAGE_FREE,
     PRE_PAGE_FREE_PART,
-    PRE_TASKS,
     RECORDING_LANE,
     RECORDING_LANE_END,
     RECORDING_MMS,
@@ -59,11 +53,10 @@ from mcsim.kernels.boot.sched import Sched, Timing
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.linux.binfmt_flat import DATA_START_OFFSET, FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from mcsim.kernels.linux.gfp import GFP_NORETRY, GFP_NOWARN
-from mcsim.kernels.linux.memblock import KERNEL_IMAGE_PAGES
+from mcsim.kernels.linux.machine import MAX_ORDER_LIMIT
 from mcsim.kernels.linux.nommu import (
     MM_MMAP,
     NONE,
-    PAGE_SIZE,
     REGION_END,
     REGION_START,
     REGION_TOP,
@@ -71,8 +64,7 @@ from mcsim.kernels.linux.nommu import (
     VMA_REGION,
     address_to_pfn,
 )
-from mcsim.kernels.linux.page_alloc import MAX_ORDER, ZONE_END_PFN, Zone
-from mcsim.kernels.linux.policy import Policy
+from mcsim.kernels.linux.page_alloc import ZONE_END_PFN, Zone
 from mcsim.kernels.linux.slub import MAPLE_NODE, PAGE_FAILURES, PFN
 
 # Owners of a page.
@@ -143,9 +135,10 @@ class PageOwners(NamedTuple):
 class Blame(NamedTuple):
     """Sums over failing boots, by the order that the failing request asked for; all int64.
 
-    owner: [MAX_ORDER, OWNERS, OWNER_COLUMNS]. together: [MAX_ORDER, SETS, 2], blocks of which just this set of owners
-    holds pages (bit `owner` - 1), and the sum over boots of the squares of a boot's number. boots: [MAX_ORDER,
-    BOOT_COLUMNS]. contradictions: [1], pages that two claimed, or that were claimed and free: 0. row, [OWNERS, 3], one
+    The first index is an order, below MAX_ORDER_LIMIT. owner: [orders, OWNERS, OWNER_COLUMNS]. together: [orders, SETS,
+    2], blocks of which just this set of owners holds pages (bit `owner` - 1), and the sum over boots of the squares of
+    the number in a boot. boots: [orders, BOOT_COLUMNS]. contradictions: [1], pages that two claimed, or that were
+    claimed and free: 0. row, [OWNERS, 3], one
     boot's alone, shared and pages, and sets, [SETS], one boot's blocks, are work space.
     """
 
@@ -174,9 +167,9 @@ def make_page_owners(program: Program, zone: Zone) -> PageOwners:
 def make_blame() -> Blame:
     """Sums over no boot."""
     return Blame(
-        owner=np.zeros((MAX_ORDER, OWNERS, OWNER_COLUMNS), np.int64),
-        together=np.zeros((MAX_ORDER, SETS, 2), np.int64),
-        boots=np.zeros((MAX_ORDER, BOOT_COLUMNS), np.int64),
+        owner=np.zeros((MAX_ORDER_LIMIT, OWNERS, OWNER_COLUMNS), np.int64),
+        together=np.zeros((MAX_ORDER_LIMIT, SETS, 2), np.int64),
+        boots=np.zeros((MAX_ORDER_LIMIT, BOOT_COLUMNS), np.int64),
         row=np.zeros((OWNERS, 3), np.int64),
         sets=np.zeros(SETS, np.int64),
         contradictions=np.zeros(1, np.int64),
@@ -220,8 +213,10 @@ def release(found: PageOwners, pfn: int, pages: int) -> None:
 def claim_reserved(boot: Boot, found: PageOwners) -> None:
     """What memblock did not hand over; all else belongs to nobody."""
     end = found.owner.shape[0]
+    reserved = boot.memory.zone.machine.reserved
+    image = reserved[0, 0] + reserved[0, 1] if reserved.shape[0] else 0
     for page in range(end):
-        found.owner[page] = KERNEL_IMAGE if page < KERNEL_IMAGE_PAGES else BOOT_TABLES
+        found.owner[page] = KERNEL_IMAGE if page < image else BOOT_TABLES
         found.lane[page] = -1
     page = 0
     while page < end:
@@ -255,7 +250,7 @@ def claim_pre_init(boot: Boot, program: Program, phase: int, found: PageOwners) 
             release(found, boot.pre_handle[a, 0] + b, c)
         elif kind == PRE_FREE_INITMEM:
             release(found, b, c)
-        elif kind == PRE_KMEM_CACHE_ALLOC and boot.slub.scalar[a, PAGE_FAILURES] > 0:
+        elif kind == PRE_KMEM_CACHE_ALLOC and boot.memory.slub.scalar[a, PAGE_FAILURES] > 0:
             return twice
     return twice
 
@@ -270,7 +265,7 @@ def image_pages(boot: Boot, program: Program, image: int, part: int) -> int:
         length = 0 if part == 1 else length + int(row[IMAGE_TEXT])
     elif part == 0:
         length = int(row[IMAGE_TEXT])
-    page_size = boot.nommu.scalar[PAGE_SIZE]
+    page_size = boot.memory.zone.machine.page_size
     return int((length + page_size - 1) // page_size)
 
 
@@ -290,7 +285,7 @@ def claim_handles(boot: Boot, program: Program, recording: int, found: PageOwner
                 owner = owner_of_request(np.int64(program.op[row, C]))
                 twice += claim(found, boot.handle[a, 0], 1 << boot.handle[a, 1], owner, lane)
             elif kind == OP_COPY_PROCESS and boot.handle[a, 0] >= 0:
-                twice += claim(found, boot.handle[a, 0], 1, KERNEL_STACK, -1)
+                twice += claim(found, boot.handle[a, 0], 1 << boot.handle[a, 1], KERNEL_STACK, -1)
             elif kind == OP_EXEC:
                 found.mm_lane[a] = lane
                 image = np.int64(program.op[row, B])
@@ -308,14 +303,14 @@ def claim_handles(boot: Boot, program: Program, recording: int, found: PageOwner
 def claim_mappings(boot: Boot, program: Program, recording: int, found: PageOwners) -> int:
     """Regions of all processes, surplus pages too; a shared one counts for the first process that has it."""
     twice = 0
-    nommu = boot.nommu
-    page_size = nommu.scalar[PAGE_SIZE]
+    nommu = boot.memory.nommu
+    page_size = boot.memory.zone.machine.page_size
     for mm in range(program.recording[recording, RECORDING_MMS]):
         vma = np.int64(nommu.mm[mm, MM_MMAP])
         while vma != NONE:
             region = nommu.vma[vma, VMA_REGION]
             start = nommu.region[region, REGION_START]
-            pfn = address_to_pfn(nommu, start)
+            pfn = address_to_pfn(boot.memory, start)
             pages = (nommu.region[region, REGION_TOP] - start) // page_size
             # An image that is not trimmed keeps its surplus pages: its end tells its size.
             used = (nommu.region[region, REGION_END] - start + page_size - 1) // page_size
@@ -332,37 +327,22 @@ def claim_mappings(boot: Boot, program: Program, recording: int, found: PageOwne
 def claim_slabs(boot: Boot, found: PageOwners) -> int:
     """Pages of the object caches that are simulated."""
     twice = 0
-    for cache in range(boot.slub.slab.shape[0]):
-        for row in range(boot.slub.slab.shape[1]):
-            pfn = np.int64(boot.slub.slab[cache, row, PFN])
+    for cache in range(boot.memory.slub.slab.shape[0]):
+        for row in range(boot.memory.slub.slab.shape[1]):
+            pfn = np.int64(boot.memory.slub.slab[cache, row, PFN])
             if pfn >= 0:
                 twice += claim(found, pfn, 1, MAPLE_NODES if cache == MAPLE_NODE else MAPPING_SLABS, -1)
     return twice
 
 
 @kernel
-def task_slab_pages(boot: Boot, program: Program, phase: int) -> int:
-    """Pages that tasks have taken for slabs since /init was started, by the room that these have made."""
-    if boot.tasks[TASK_STRUCT_ROOM] == 0:
-        return 0
-    alive = 0
-    for row in range(program.pre_init_range[phase, 0], program.pre_init_range[phase, 1]):
-        if program.pre_init[row, PRE_KIND] == PRE_TASKS:
-            alive = int(program.pre_init[row, PRE_A])
-    task_structs = boot.tasks[TASK_STRUCT_ROOM] - (alive + TASK_STRUCTS - 1) // TASK_STRUCTS * TASK_STRUCTS
-    sighands = boot.tasks[SIGHAND_ROOM] - (alive + SIGHANDS - 1) // SIGHANDS * SIGHANDS
-    signals = boot.tasks[SIGNAL_ROOM] - (alive + SIGNALS - 1) // SIGNALS * SIGNALS
-    return int(task_structs // TASK_STRUCTS + sighands // (SIGHANDS // 2) + signals // SIGNALS)
-
-
-@kernel
-def claim_the_rest(boot: Boot, program: Program, phase: int, found: PageOwners) -> int:
+def claim_the_rest(boot: Boot, found: PageOwners) -> int:
     """Free pages, and those of tasks' slabs, which no request names: all that is left must be theirs."""
     twice = 0
     page = 0
     end = found.owner.shape[0]
     while page < end:
-        order = int(boot.zone.order[page])
+        order = int(boot.memory.zone.order[page])
         if order < 0:
             page += 1
         else:
@@ -371,7 +351,7 @@ def claim_the_rest(boot: Boot, program: Program, phase: int, found: PageOwners) 
     left = 0
     for page in range(end):
         left += 1 if found.owner[page] == NOBODY else 0
-    owner = TASK_SLABS if left == task_slab_pages(boot, program, phase) else UNKNOWN
+    owner = TASK_SLABS if left == boot.tasks[TASK_SLAB_PAGES] else UNKNOWN
     for page in range(end):
         if found.owner[page] == NOBODY:
             found.owner[page] = owner
@@ -392,7 +372,7 @@ def find_page_owners(boot: Boot, program: Program, recording: int, phase: int, f
     twice += claim_handles(boot, program, recording, found)
     twice += claim_mappings(boot, program, recording, found)
     twice += claim_slabs(boot, found)
-    return int(twice + claim_the_rest(boot, program, phase, found))
+    return int(twice + claim_the_rest(boot, found))
 
 
 @kernel
@@ -457,7 +437,6 @@ def add_boot(found: PageOwners, blame: Blame, order: int) -> None:
 def blame_boots(
     program: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     found: PageOwners,
@@ -475,8 +454,8 @@ def blame_boots(
         draw_recordings(program, sched, seed, numbers[i], outcomes[i : i + 1])
         recording = np.int64(outcomes[i]["recording"])
         phase = np.int64(outcomes[i]["pre_init"])
-        ready = begin_boot(boot, program, policy, phase)
-        if not end_boot(program, timing, policy, sched, boot, ready, seed, numbers[i], outcomes[i]):
+        ready = begin_boot(boot, program, phase)
+        if not end_boot(program, timing, sched, boot, ready, seed, numbers[i], outcomes[i]):
             return i
         if boot.result[RESULT_CLASS] == FAILED_NOTHING:
             continue

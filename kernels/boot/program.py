@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 # Columns of `op`.
 KIND = 0
 FLAGS = 1
-GAP = 2  # CPU time before the request, in timer counts (0.768 us each on the m5208)
+GAP = 2  # CPU time before the request, in counts of the machine's timer
 A = 3
 B = 4
 C = 5

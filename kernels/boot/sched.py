@@ -56,8 +56,7 @@ from mcsim.kernels.jit.rng import (
     random_below,
     scale,
 )
-
-COUNTS_PER_TICK = 13021  # timer counts of 768 ns in 10 ms
+from mcsim.kernels.linux.machine import Machine
 
 # A boot may take so many ticks (28 hours), which is about a second of work: a recorded boot takes 500, and 8 million if
 # the slowest factors that an experiment can ask for (2048 for a boot, 8 on average for its gaps) all come together.
@@ -66,20 +65,10 @@ MAX_TICKS = 10_000_000
 MAX_QUEUE_STEPS = 500_000_000
 
 # Run times in microseconds, as CFS on one CPU has them.
-TICK_RUNTIME = 10_000
 SCHED_LATENCY = 6_000
 MIN_GRANULARITY = 750
 WAKEUP_GRANULARITY = 1_000
 SLEEPER_CREDIT = SCHED_LATENCY // 2
-
-# CPU time of ksoftirqd, in counts: least squares over 1,155 runs in recordings (20 + 2.5 a callback + 43 a task).
-SOFTIRQ_COUNTS = 37
-SOFTIRQ_COUNTS_TASK = 43
-
-# What the artificial noise of the recorded boots did at each exec: a delay of 0..996 us, then for one in two a sleep
-# of 0, 1 or 2 ticks; schedule_timeout(n) ends at the (n+1)-th tick.
-EXEC_DELAY_COUNTS = 1297
-EXEC_SLEEP_TICKS = 3
 
 # Values of Timing.exec_delay.
 EXEC_DELAY_NONE = 0
@@ -143,7 +132,7 @@ class Timing(NamedTuple):
     """The random part of a boot's timing.
 
     gap_factor, boot_factor: int32[4096], equally likely factors in fixed point (kernels/jit/rng.py:FACTOR_BITS).
-    exec_delay: one of EXEC_DELAY_*. first_tick: counts to the first tick, 0 draws them (1..COUNTS_PER_TICK).
+    exec_delay: one of EXEC_DELAY_*. first_tick: counts to the first tick, 0 draws them (1 to Machine.tick_counts).
     """
 
     gap_factor: NDArray[np.int32]
@@ -185,9 +174,10 @@ class Sched(NamedTuple):
     block_number: NDArray[np.int32]
     stream: NDArray[np.int32]
     stream_time: NDArray[np.int64]
+    machine: Machine
 
 
-def make_sched(program: Program) -> Sched:
+def make_sched(program: Program, machine: Machine) -> Sched:
     """Work space that is large enough for every recording of a program.
 
     A lane that only computes between two ticks need not be stepped through: `way` tells where its next event is, and
@@ -235,6 +225,7 @@ def make_sched(program: Program) -> Sched:
         lane_draw=lane_draw,
         block_lane=block_lane,
         block_number=block_number,
+        machine=machine,
     )
 
 
@@ -396,13 +387,13 @@ def put_task(sched: Sched, lane: int) -> None:
 def run_tick(sched: Sched, user: bool) -> None:
     """The timer interrupt: the running task pays the tick, sleepers wake, callbacks may run."""
     clock = sched.clock
-    clock[NEXT_TICK] += COUNTS_PER_TICK
+    clock[NEXT_TICK] += sched.machine.tick_counts
     clock[JIFFIES] += 1
     if clock[JIFFIES] > MAX_TICKS:
         clock[WRONG] = TOO_LONG
     current = clock[CURRENT]
     if current != IDLE:
-        sched.vruntime[current] += TICK_RUNTIME
+        sched.vruntime[current] += sched.machine.tick_us
         update_min_vruntime(sched, True)
         if clock[NR_QUEUED] > 0:
             clock[NEED_RESCHED] = 1
@@ -463,8 +454,9 @@ def pass_time(sched: Sched, counts: int) -> None:
 def run_ksoftirqd(sched: Sched) -> None:
     """All callbacks, chained ones too: handle_softirqs() passes a quiescent state after each round."""
     clock = sched.clock
+    machine = sched.machine
     tasks = rcu_process_callbacks(sched)
-    pass_time(sched, scale(SOFTIRQ_COUNTS + tasks * SOFTIRQ_COUNTS_TASK, clock[BOOT_FACTOR]))
+    pass_time(sched, scale(machine.softirq_counts + tasks * machine.softirq_counts_task, clock[BOOT_FACTOR]))
     while rcu_qs(sched):
         rcu_process_callbacks(sched)
     schedule(sched, BLOCKED)
@@ -533,9 +525,9 @@ def sleep_ticks(sched: Sched, lane: int, ticks: int) -> None:
 def exec_delay(sched: Sched, seed: Any, boot: Any, lane: int, k: int) -> None:
     """The artificial noise of jitter 2."""
     philox4x32(seed, boot, PURPOSE_EXEC_DELAY, lane, k, sched.scratch)
-    delay = np.int64(sched.scratch[0]) * EXEC_DELAY_COUNTS >> 32
+    delay = np.int64(sched.scratch[0]) * sched.machine.noise_delay_counts >> 32
     sleep = np.int64(sched.scratch[1]) & 1
-    ticks = np.int64(sched.scratch[2]) * EXEC_SLEEP_TICKS >> 32
+    ticks = np.int64(sched.scratch[2]) * sched.machine.noise_sleep_ticks >> 32
     pass_time(sched, delay)
     if sleep == 1:
         sleep_ticks(sched, lane, ticks + 1)
@@ -666,7 +658,8 @@ def start_init(program: Program, timing: Timing, sched: Sched, seed: Any, boot: 
     sched.event_waiter[:] = -1
     clock[NEXT_TICK] = timing.first_tick
     if timing.first_tick == 0:
-        clock[NEXT_TICK] = 1 + random_below(seed, boot, PURPOSE_TICK_PHASE, 0, 0, COUNTS_PER_TICK, sched.scratch)
+        counts = sched.machine.tick_counts
+        clock[NEXT_TICK] = 1 + random_below(seed, boot, PURPOSE_TICK_PHASE, 0, 0, counts, sched.scratch)
     quantile = random_below(seed, boot, PURPOSE_BOOT_FACTOR, 0, 0, 1 << FACTOR_TABLE_BITS, sched.scratch)
     clock[BOOT_FACTOR] = timing.boot_factor[quantile]
 

@@ -46,8 +46,7 @@ from mcsim.kernels.boot.sched import (
 from mcsim.kernels.boot.sched import WRONG as WHY_WRONG
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.jit.rng import PURPOSE_GAP, philox4x32
-from mcsim.kernels.linux.page_alloc import MAX_ORDER, Zone
-from mcsim.kernels.linux.policy import Policy
+from mcsim.kernels.linux.page_alloc import Zone
 
 # Purposes of random numbers, beside those of kernels/jit/rng.py.
 PURPOSE_MOVE = 32  # which coordinates a move draws anew; k = eight coordinates
@@ -93,7 +92,7 @@ def block_offsets(program: Program) -> NDArray[np.int64]:
 def free_blocks(zone: Zone, order: int) -> int:
     """Free blocks of `order`; a larger one counts as all that it can be cut into."""
     blocks = 0
-    for larger in range(order, MAX_ORDER):
+    for larger in range(order, zone.machine.max_order):
         blocks += zone.nr_free[larger] << (larger - order)
     return int(blocks)
 
@@ -135,7 +134,6 @@ def run_particle(program: Program, timing: Timing, sched: Sched, seed: Any, offs
 def danger_of(
     program: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     seed: Any,
@@ -151,16 +149,16 @@ def danger_of(
     if recording < 0:
         wrong(boot, sched.clock[WHY_WRONG], sched.clock[WRONG_ROW])
         return WRONG
-    if not begin_boot(boot, program, policy, pre_init_of(program, seed, particle[PRE_INIT], sched.scratch)):
+    if not begin_boot(boot, program, pre_init_of(program, seed, particle[PRE_INIT], sched.scratch)):
         return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
     danger = 0.0
     shortage = 0.0
     for position in range(sched.clock[STREAM_LENGTH]):
-        shortage = max(shortage * MEMORY, math.ldexp(1.0, -BITS_A_BLOCK * free_blocks(boot.zone, order)))
+        shortage = max(shortage * MEMORY, math.ldexp(1.0, -BITS_A_BLOCK * free_blocks(boot.memory.zone, order)))
         what = np.int64(sched.stream[position])
         if what >= 0 and program.op[what, KIND] == OP_EXEC:
             danger += shortage
-        if not place_entry(boot, program, policy, sched, recording, position):
+        if not place_entry(boot, program, sched, recording, position):
             return FAILED if boot.result[RESULT_WRONG] == RIGHT else WRONG
     return danger
 
@@ -186,7 +184,6 @@ def propose(particle: Any, proposal: Any, seed: Any, number: int, move: Move, wo
 def move_particles(
     program: Program,
     timing: Timing,
-    policy: Policy,
     sched: Sched,
     boot: Boot,
     seed: Any,
@@ -208,7 +205,7 @@ def move_particles(
     taken = 0
     for i in range(particles.shape[0]):
         propose(particles[i], proposal, seed, first + i, move, sched.scratch)
-        danger = danger_of(program, timing, policy, sched, boot, seed, offset, order, proposal)
+        danger = danger_of(program, timing, sched, boot, seed, offset, order, proposal)
         if danger == WRONG:
             return -1 - i
         if danger > level:

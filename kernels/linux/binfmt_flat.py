@@ -4,11 +4,7 @@ The caller has made the new, empty mm, and holds the argument pages.
 """
 
 from mcsim.kernels.jit.compile import kernel
-from mcsim.kernels.linux.maple_tree import Maple
-from mcsim.kernels.linux.nommu import NO_FILE, VM_MAYSHARE, Nommu, do_mmap, do_munmap
-from mcsim.kernels.linux.page_alloc import Zone
-from mcsim.kernels.linux.policy import Policy
-from mcsim.kernels.linux.slub import Slub
+from mcsim.kernels.linux.nommu import NO_FILE, VM_MAYSHARE, Memory, do_mmap, do_munmap
 
 FLAT_FLAG_RAM = 0x1  # load the program entirely into RAM
 FLAT_FLAG_GZIP = 0x4  # all but the header is compressed
@@ -24,11 +20,7 @@ def flat_extra(bss_len: int, stack_len: int, relocs: int) -> int:
 
 @kernel
 def load_flat_file(
-    nommu: Nommu,
-    maple: Maple,
-    slub: Slub,
-    zone: Zone,
-    policy: Policy,
+    memory: Memory,
     mm: int,
     text_len: int,
     data_len: int,
@@ -47,13 +39,13 @@ def load_flat_file(
     extra = flat_extra(bss_len, stack_len, relocs)
     if flags & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP):
         length = text_len + data_len + extra + DATA_START_OFFSET
-        return int(do_mmap(nommu, maple, slub, zone, policy, mm, length, NO_FILE, 0, 0))
-    text = do_mmap(nommu, maple, slub, zone, policy, mm, text_len, file, VM_MAYSHARE, 0)
+        return int(do_mmap(memory, mm, length, NO_FILE, 0, 0))
+    text = do_mmap(memory, mm, text_len, file, VM_MAYSHARE, 0)
     if text < 0:
         return int(text)
     length = data_len + extra + DATA_START_OFFSET
-    data = do_mmap(nommu, maple, slub, zone, policy, mm, length, NO_FILE, 0, 0)
+    data = do_mmap(memory, mm, length, NO_FILE, 0, 0)
     if data < 0:
-        do_munmap(nommu, maple, slub, zone, policy, mm, text, text_len)
+        do_munmap(memory, mm, text, text_len)
         return int(data)
     return int(text)

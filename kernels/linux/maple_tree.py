@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mcsim.kernels.jit.compile import inlined_kernel, kernel, seldom_kernel
 from mcsim.kernels.linux.gfp import GFP_KERNEL, GFP_NOWAIT, GFP_NOWARN
+from mcsim.kernels.linux.machine import PREALLOC_TOPUP_ALLOWED
 from mcsim.kernels.linux.page_alloc import Zone
 from mcsim.kernels.linux.slub import (
     MAPLE_NODE,
@@ -96,17 +97,16 @@ INDEX_MAX = 0  # the highest index, ULONG_MAX
 RCU_PENDING = 1  # callbacks in the queue
 RCU_HEAD = 2  # row of the oldest
 RCU_CALLS = 3  # call_rcu() since the reset
-PREALLOC_TOPUP = 4  # set to 1: a preallocated store may ask for more nodes, as in 2022 (6.1.y does not)
-NODE_SHORTAGE = 5  # stores that ran out of preallocated nodes (Linux crashes): the run is void if not 0
-BIG_COUNT = 6  # slots of the big node in use
-REPLACED = 7  # rows of Maple.replaced in use
-DESTROY = 8  # rows of Maple.destroy in use
-PARTS = 9  # parts that the big node is cut into
-CUT = 10  # 3: the last slot of each part
-SLOTS = 13  # 4, by maple type: slots of a node (mt_slots)
-MIN_SLOTS = 17  # 4, by maple type (mt_min_slots)
-RCU_DONE = 21  # callbacks in the queue that a quiescent state has passed
-SCALARS = 22
+NODE_SHORTAGE = 4  # stores that ran out of preallocated nodes (Linux crashes): the run is void if not 0
+BIG_COUNT = 5  # slots of the big node in use
+REPLACED = 6  # rows of Maple.replaced in use
+DESTROY = 7  # rows of Maple.destroy in use
+PARTS = 8  # parts that the big node is cut into
+CUT = 9  # 3: the last slot of each part
+SLOTS = 12  # 4, by maple type: slots of a node (mt_slots)
+MIN_SLOTS = 16  # 4, by maple type (mt_min_slots)
+RCU_DONE = 20  # callbacks in the queue that a quiescent state has passed
+SCALARS = 21
 
 MAX_HEIGHT = 16
 BIG_SLOTS = 256
@@ -140,10 +140,10 @@ class Maple(NamedTuple):
     scalar: NDArray[np.int64]  # [SCALARS]
 
 
-def make_maple(layout: int = LAYOUT_32, nodes: int = 2048, trees: int = 64, states: int = 4) -> Maple:
+def make_maple(layout: int, nodes: int = 2048, trees: int = 64, states: int = 4) -> Maple:
     """Empty trees. `nodes` is max_slabs * objects per slab of the cache MAPLE_NODE.
 
-    `layout` is LAYOUT_32 (m68k) or LAYOUT_64; a node has 256 bytes in both.
+    `layout` is LAYOUT_32 or LAYOUT_64 (bits of a pointer); a node has 256 bytes in both.
     """
     if layout == LAYOUT_32:
         slots, min_slots = (0, 32, 32, 21), (0, 14, 14, 9)
@@ -1254,7 +1254,7 @@ def mas_wr_store_entry(maple: Maple, slub: Slub, zone: Zone, mas: int, entry: in
     store_type = mas_wr_store_type(maple, mas, entry)
     count = mas_prealloc_calc(maple, mas, entry, store_type)
     have = state[ALLOCATED]
-    asks = have == 0 or state[PREALLOC] == 0 or maple.scalar[PREALLOC_TOPUP] != 0
+    asks = have == 0 or state[PREALLOC] == 0 or zone.policy.prealloc_topup == PREALLOC_TOPUP_ALLOWED
     if have < count and asks and mas_alloc_nodes(maple, slub, zone, mas, count, gfp):
         return -ENOMEM
     if store_type in (WR_NODE_STORE, WR_SLOT_STORE, WR_EXACT_FIT):

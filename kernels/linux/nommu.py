@@ -22,6 +22,20 @@ from numpy.typing import NDArray
 
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.linux.gfp import GFP_KERNEL
+from mcsim.kernels.linux.machine import (
+    ERROR_PATHS_AS_MAILED,
+    ERROR_PATHS_FIXED,
+    ERROR_PATHS_LEAK_SPLIT,
+    EXIT_MMAP_ERASE_EACH,
+    MMAP_PREALLOC_EARLY,
+    MMAP_PREALLOC_LATE_RANGED,
+    MMAP_PREALLOC_MAILED,
+    MMAP_PREALLOC_NOWAIT,
+    SPLIT_OVERWRITE,
+    SPLIT_READD,
+    SPLIT_STORE_NEW,
+    VMA_INDEX_MAPLE,
+)
 from mcsim.kernels.linux.maple_tree import (
     Maple,
     mas_destroy,
@@ -36,21 +50,6 @@ from mcsim.kernels.linux.maple_tree import (
     mt_init,
 )
 from mcsim.kernels.linux.page_alloc import Zone, alloc_pages_exact, free_pages_exact, get_order
-from mcsim.kernels.linux.policy import (
-    ERROR_PATHS_AS_MAILED,
-    ERROR_PATHS_FIXED,
-    ERROR_PATHS_LEAK_SPLIT,
-    EXIT_MMAP_ERASE_EACH,
-    MMAP_PREALLOC_EARLY,
-    MMAP_PREALLOC_LATE_RANGED,
-    MMAP_PREALLOC_MAILED,
-    MMAP_PREALLOC_NOWAIT,
-    SPLIT_OVERWRITE,
-    SPLIT_READD,
-    SPLIT_STORE_NEW,
-    VMA_INDEX_MAPLE,
-    Policy,
-)
 from mcsim.kernels.linux.slub import (
     MAPLE_NODE,
     OBJECTS_PER_SLAB,
@@ -103,16 +102,14 @@ MM_TOTAL_VM = 2  # pages
 MM_COLUMNS = 3
 
 # Nommu.scalar
-PAGE_SIZE = 0  # bytes
-RAM_BASE = 1  # bytes
-REGION_LIST = 2  # shareable region with the lowest address, -1 = none
-FAILURES = 3  # steps that did not get what they asked for, since the reset
-FAILED_CLASS = 4  # of the first of them, as are the next three
-FAILED_ORDER = 5  # 0 but for mappings
-FAILED_PAGES = 6  # pages of the mapping; 1 for a slab page
-FAILED_CACHE = 7  # -1 for mappings
-BUGS = 8  # stores that ran out of nodes, most often for want of preallocation: the kernel stops there (BUG_ON)
-SCALARS = 9
+REGION_LIST = 0  # shareable region with the lowest address, -1 = none
+FAILURES = 1  # steps that did not get what they asked for, since the reset
+FAILED_CLASS = 2  # of the first of them, as are the next three
+FAILED_ORDER = 3  # 0 but for mappings
+FAILED_PAGES = 4  # pages of the mapping; 1 for a slab page
+FAILED_CACHE = 5  # -1 for mappings
+BUGS = 6  # stores that ran out of nodes, most often for want of preallocation: the kernel stops there (BUG_ON)
+SCALARS = 7
 
 # values of FAILED_CLASS
 FAILED_NOTHING = 0
@@ -135,7 +132,16 @@ class Nommu(NamedTuple):
     scalar: NDArray[np.int64]  # [SCALARS]
 
 
-def make_nommu(slub: Slub, mms: int, page_size: int = 8192, ram_base: int = 0x40000000) -> Nommu:
+class Memory(NamedTuple):
+    """All the memory of a machine without MMU; what it is, and which kernel runs on it, says `zone`."""
+
+    zone: Zone
+    slub: Slub
+    maple: Maple
+    nommu: Nommu
+
+
+def make_nommu(slub: Slub, mms: int) -> Nommu:
     """Room for `mms` address spaces and for as many VMAs and regions as `slub` has objects."""
     slabs = slub.slab.shape[1]
     nommu = Nommu(
@@ -144,8 +150,6 @@ def make_nommu(slub: Slub, mms: int, page_size: int = 8192, ram_base: int = 0x40
         mm=np.zeros((mms, MM_COLUMNS), np.int64),
         scalar=np.zeros(SCALARS, np.int64),
     )
-    nommu.scalar[PAGE_SIZE] = page_size
-    nommu.scalar[RAM_BASE] = ram_base
     reset_nommu(nommu)
     return nommu
 
@@ -163,19 +167,20 @@ def reset_nommu(nommu: Nommu) -> None:
 
 
 @kernel
-def mm_init(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, policy: Policy, mm: int) -> None:
+def mm_init(memory: Memory, mm: int) -> None:
     """An empty address space in row `mm` (mm_init of kernel/fork.c); takes nothing."""
+    nommu = memory.nommu
     nommu.mm[mm, MM_MMAP] = NONE
     nommu.mm[mm, MM_MAP_COUNT] = 0
     nommu.mm[mm, MM_TOTAL_VM] = 0
-    if policy.vma_index == VMA_INDEX_MAPLE:
-        mt_init(maple, mm, policy.maple_rcu)
+    if memory.zone.policy.vma_index == VMA_INDEX_MAPLE:
+        mt_init(memory.maple, mm, memory.zone.policy.maple_rcu)
 
 
 @kernel
-def address_to_pfn(nommu: Nommu, address: int) -> int:
+def address_to_pfn(memory: Memory, address: int) -> int:
     """Page that holds the byte at `address`."""
-    return int((address - nommu.scalar[RAM_BASE]) // nommu.scalar[PAGE_SIZE])
+    return int((address - memory.zone.machine.ram_start) // memory.zone.machine.page_size)
 
 
 @kernel
@@ -191,33 +196,31 @@ def record_failure(nommu: Nommu, failed_class: int, order: int, pages: int, cach
 
 
 @kernel
-def alloc_object(nommu: Nommu, slub: Slub, zone: Zone, cache: int) -> int:
+def alloc_object(memory: Memory, cache: int) -> int:
     """A VMA or region object, or -1 with the failure recorded."""
-    obj = kmem_cache_alloc(slub, zone, cache, GFP_KERNEL)
+    obj = kmem_cache_alloc(memory.slub, memory.zone, cache, GFP_KERNEL)
     if obj < 0:
-        record_failure(nommu, FAILED_SLAB_PAGE, 0, 1, cache)
+        record_failure(memory.nommu, FAILED_SLAB_PAGE, 0, 1, cache)
     return int(obj)
 
 
 @kernel
-def preallocate_all(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, mm: int) -> int:
+def preallocate_all(memory: Memory, mm: int) -> int:
     """Nodes for any store into the tree of `mm`: 1 + 3 * height. 0 or -ENOMEM."""
-    mas_init(maple, MAS, mm, 0, 0)
-    error = int(mas_preallocate(maple, slub, zone, MAS, GFP_KERNEL))
+    mas_init(memory.maple, MAS, mm, 0, 0)
+    error = int(mas_preallocate(memory.maple, memory.slub, memory.zone, MAS, GFP_KERNEL))
     if error != 0:
-        record_failure(nommu, FAILED_NODE, 0, 1, MAPLE_NODE)
+        record_failure(memory.nommu, FAILED_NODE, 0, 1, MAPLE_NODE)
     return error
 
 
 @kernel
-def preallocate_range(
-    nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, mm: int, start: int, end: int, entry: int
-) -> int:
+def preallocate_range(memory: Memory, mm: int, start: int, end: int, entry: int) -> int:
     """Nodes for the store of `entry` over [start, end) and no other (6.6). 0 or -ENOMEM."""
-    mas_init(maple, MAS, mm, start, end - 1)
-    error = int(mas_preallocate_range(maple, slub, zone, MAS, entry, GFP_KERNEL))
+    mas_init(memory.maple, MAS, mm, start, end - 1)
+    error = int(mas_preallocate_range(memory.maple, memory.slub, memory.zone, MAS, entry, GFP_KERNEL))
     if error != 0:
-        record_failure(nommu, FAILED_NODE, 0, 1, MAPLE_NODE)
+        record_failure(memory.nommu, FAILED_NODE, 0, 1, MAPLE_NODE)
     return error
 
 
@@ -231,36 +234,27 @@ def record_bug(nommu: Nommu, error: int) -> int:
 
 
 @kernel
-def store_prealloc(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, start: int, end: int, entry: int) -> int:
+def store_prealloc(memory: Memory, start: int, end: int, entry: int) -> int:
     """Store with the nodes at hand, then give back those that were not needed (vma_mas_store)."""
-    mas_set_range(maple, MAS, start, end - 1)
-    return int(record_bug(nommu, mas_store_prealloc(maple, slub, zone, MAS, entry)))
+    mas_set_range(memory.maple, MAS, start, end - 1)
+    return int(record_bug(memory.nommu, mas_store_prealloc(memory.maple, memory.slub, memory.zone, MAS, entry)))
 
 
 @kernel
-def update_tree(
-    nommu: Nommu,
-    maple: Maple,
-    slub: Slub,
-    zone: Zone,
-    policy: Policy,
-    mm: int,
-    start: int,
-    end: int,
-    entry: int,
-) -> int:
+def update_tree(memory: Memory, mm: int, start: int, end: int, entry: int) -> int:
     """One store over [start, end), nodes taken right before it or inside it. 0, or -ENOMEM and no change."""
+    policy = memory.zone.policy
     if policy.vma_index != VMA_INDEX_MAPLE:
         return 0
     error = 0
     if policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT:
-        mas_init(maple, MAS, mm, start, end - 1)  # nothing in hand: the store asks for what it needs
+        mas_init(memory.maple, MAS, mm, start, end - 1)  # nothing in hand: the store asks for what it needs
     elif policy.mmap_prealloc == MMAP_PREALLOC_LATE_RANGED:
-        error = int(preallocate_range(nommu, maple, slub, zone, mm, start, end, entry))
+        error = int(preallocate_range(memory, mm, start, end, entry))
     else:
-        error = int(preallocate_all(nommu, maple, slub, zone, mm))
+        error = int(preallocate_all(memory, mm))
     if error == 0:
-        error = int(store_prealloc(nommu, maple, slub, zone, start, end, entry))
+        error = int(store_prealloc(memory, start, end, entry))
     return error
 
 
@@ -339,42 +333,42 @@ def delete_nommu_region(nommu: Nommu, region: int) -> None:
 
 
 @kernel
-def free_page_series(nommu: Nommu, slub: Slub, zone: Zone, start: int, end: int) -> None:
+def free_page_series(memory: Memory, start: int, end: int) -> None:
     """Free the pages of [start, end) one by one, ascending."""
-    pfn = address_to_pfn(nommu, start)
-    pages = (end - start) // nommu.scalar[PAGE_SIZE]
-    log_event(slub, EVENT_PAGES_FREE, 0, pfn, pages)
-    free_pages_exact(zone, pfn, pages)
+    pfn = address_to_pfn(memory, start)
+    pages = (end - start) // memory.zone.machine.page_size
+    log_event(memory.slub, EVENT_PAGES_FREE, 0, pfn, pages)
+    free_pages_exact(memory.zone, pfn, pages)
 
 
 @kernel
-def put_nommu_region(nommu: Nommu, slub: Slub, zone: Zone, region: int) -> None:
+def put_nommu_region(memory: Memory, region: int) -> None:
     """One user less; after the last one the pages go back, then the object."""
-    table = nommu.region
+    table = memory.nommu.region
     table[region, REGION_USAGE] -= 1
     if table[region, REGION_USAGE] > 0:
         return
-    delete_nommu_region(nommu, region)
-    free_page_series(nommu, slub, zone, table[region, REGION_START], table[region, REGION_TOP])
-    kmem_cache_free(slub, zone, VM_REGION, region)
+    delete_nommu_region(memory.nommu, region)
+    free_page_series(memory, table[region, REGION_START], table[region, REGION_TOP])
+    kmem_cache_free(memory.slub, memory.zone, VM_REGION, region)
 
 
 @kernel
-def delete_vma(nommu: Nommu, slub: Slub, zone: Zone, vma: int) -> None:
+def delete_vma(memory: Memory, vma: int) -> None:
     """Give back what a VMA that is in no list and no tree stands for: pages, region, VMA."""
-    put_nommu_region(nommu, slub, zone, nommu.vma[vma, VMA_REGION])
-    kmem_cache_free(slub, zone, VM_AREA_STRUCT, vma)
+    put_nommu_region(memory, memory.nommu.vma[vma, VMA_REGION])
+    kmem_cache_free(memory.slub, memory.zone, VM_AREA_STRUCT, vma)
 
 
 @kernel
-def find_shared_region(nommu: Nommu, file: int, pgoff: int, pages: int) -> int:
+def find_shared_region(memory: Memory, file: int, pgoff: int, pages: int) -> int:
     """The first region, by address, with all `pages` pages of the file from page `pgoff` on; -1 if none.
 
     SHARING_VIOLATION if a region before it holds some of them only.
     """
-    table = nommu.region
-    page_size = nommu.scalar[PAGE_SIZE]
-    region = int(nommu.scalar[REGION_LIST])
+    table = memory.nommu.region
+    page_size = memory.zone.machine.page_size
+    region = int(memory.nommu.scalar[REGION_LIST])
     while region != NONE:
         first = table[region, REGION_PGOFF]
         last = first + (table[region, REGION_END] - table[region, REGION_START]) // page_size
@@ -387,24 +381,26 @@ def find_shared_region(nommu: Nommu, file: int, pgoff: int, pages: int) -> int:
 
 
 @kernel
-def do_mmap_private(nommu: Nommu, slub: Slub, zone: Zone, policy: Policy, vma: int, region: int, pages: int) -> int:
+def do_mmap_private(memory: Memory, vma: int, region: int, pages: int) -> int:
     """Contiguous pages for a mapping of `pages` pages; 0 or -ENOMEM.
 
     A block of 2^order pages; if trimming is on and there are at least `trim_pages` surplus pages, these go
     back at once (where to is `exact_tail`), else they stay in the region.
     """
+    nommu = memory.nommu
+    policy = memory.zone.policy
     order = get_order(pages)
     total = 1 << order
     if policy.trim_pages != 0 and total - pages >= policy.trim_pages:
         total = pages
-    pfn = alloc_pages_exact(zone, policy.exact_tail, total, GFP_KERNEL)
+    pfn = alloc_pages_exact(memory.zone, total, GFP_KERNEL)
     if pfn < 0:
-        log_event(slub, EVENT_PAGES_FAIL, order, 0, total)
+        log_event(memory.slub, EVENT_PAGES_FAIL, order, 0, total)
         record_failure(nommu, FAILED_MAPPING, order, pages, NONE)
         return -ENOMEM
-    log_event(slub, EVENT_PAGES_ALLOC, order, pfn, total)
-    page_size = nommu.scalar[PAGE_SIZE]
-    start = nommu.scalar[RAM_BASE] + pfn * page_size
+    log_event(memory.slub, EVENT_PAGES_ALLOC, order, pfn, total)
+    page_size = memory.zone.machine.page_size
+    start = memory.zone.machine.ram_start + pfn * page_size
     nommu.region[region, REGION_START] = start
     nommu.region[region, REGION_END] = start + pages * page_size
     nommu.region[region, REGION_TOP] = start + total * page_size
@@ -414,18 +410,7 @@ def do_mmap_private(nommu: Nommu, slub: Slub, zone: Zone, policy: Policy, vma: i
 
 
 @kernel
-def do_mmap(
-    nommu: Nommu,
-    maple: Maple,
-    slub: Slub,
-    zone: Zone,
-    policy: Policy,
-    mm: int,
-    length: int,
-    file: int,
-    flags: int,
-    pgoff: int,
-) -> int:
+def do_mmap(memory: Memory, mm: int, length: int, file: int, flags: int, pgoff: int) -> int:
     """Map `length` bytes, anonymous (NO_FILE) or of a file from page `pgoff` on; `flags` 0 or VM_MAYSHARE.
 
     Returns the address or a negative errno: -EINVAL for no length and for the violation of a sharing,
@@ -440,28 +425,33 @@ def do_mmap(
     Unused nodes go back at the end of the store. With `error_paths` other than FIXED the nodes of a call that
     gets no pages are lost. A mapping that shares a region gives its own region object back before the store.
     """
+    zone = memory.zone
+    slub = memory.slub
+    maple = memory.maple
+    nommu = memory.nommu
+    policy = memory.zone.policy
     if length <= 0:
         return -EINVAL
-    page_size = nommu.scalar[PAGE_SIZE]
+    page_size = memory.zone.machine.page_size
     pages = (length + page_size - 1) // page_size
     prealloc = policy.mmap_prealloc
     if policy.vma_index != VMA_INDEX_MAPLE:
         prealloc = MMAP_PREALLOC_NOWAIT
 
-    if prealloc == MMAP_PREALLOC_MAILED and preallocate_all(nommu, maple, slub, zone, mm) != 0:
+    if prealloc == MMAP_PREALLOC_MAILED and preallocate_all(memory, mm) != 0:
         return -ENOMEM
-    region = alloc_object(nommu, slub, zone, VM_REGION)
+    region = alloc_object(memory, VM_REGION)
     if region < 0:
         if prealloc == MMAP_PREALLOC_MAILED:
             mas_destroy(maple, slub, zone, MAS)
         return -ENOMEM
-    vma = alloc_object(nommu, slub, zone, VM_AREA_STRUCT)
+    vma = alloc_object(memory, VM_AREA_STRUCT)
     if vma < 0:
         if prealloc == MMAP_PREALLOC_MAILED:
             mas_destroy(maple, slub, zone, MAS)
         kmem_cache_free(slub, zone, VM_REGION, region)
         return -ENOMEM
-    if prealloc == MMAP_PREALLOC_EARLY and preallocate_all(nommu, maple, slub, zone, mm) != 0:
+    if prealloc == MMAP_PREALLOC_EARLY and preallocate_all(memory, mm) != 0:
         kmem_cache_free(slub, zone, VM_REGION, region)
         kmem_cache_free(slub, zone, VM_AREA_STRUCT, vma)
         return -ENOMEM
@@ -469,7 +459,7 @@ def do_mmap(
 
     shared = NONE
     if flags & VM_MAYSHARE and file != NO_FILE:
-        shared = find_shared_region(nommu, file, pgoff, pages)
+        shared = find_shared_region(memory, file, pgoff, pages)
     if shared == SHARING_VIOLATION:
         if has_nodes:
             mas_destroy(maple, slub, zone, MAS)
@@ -487,7 +477,7 @@ def do_mmap(
         nommu.vma[vma, VMA_START] = nommu.region[region, REGION_START] + offset
         nommu.vma[vma, VMA_END] = nommu.vma[vma, VMA_START] + pages * page_size
     else:
-        if do_mmap_private(nommu, slub, zone, policy, vma, region, pages) != 0:
+        if do_mmap_private(memory, vma, region, pages) != 0:
             if has_nodes and policy.error_paths == ERROR_PATHS_FIXED:
                 mas_destroy(maple, slub, zone, MAS)
             kmem_cache_free(slub, zone, VM_REGION, region)
@@ -503,11 +493,11 @@ def do_mmap(
     end = int(nommu.vma[vma, VMA_END])
 
     if has_nodes:
-        if store_prealloc(nommu, maple, slub, zone, start, end, vma + 1) != 0:
+        if store_prealloc(memory, start, end, vma + 1) != 0:
             return -ENOMEM
-    elif update_tree(nommu, maple, slub, zone, policy, mm, start, end, vma + 1) != 0:
+    elif update_tree(memory, mm, start, end, vma + 1) != 0:
         if prealloc == MMAP_PREALLOC_LATE_RANGED:
-            delete_vma(nommu, slub, zone, vma)
+            delete_vma(memory, vma)
         return -ENOMEM
     link_vma(nommu, mm, vma)
     nommu.mm[mm, MM_TOTAL_VM] += pages
@@ -515,17 +505,7 @@ def do_mmap(
 
 
 @kernel
-def split_vma(
-    nommu: Nommu,
-    maple: Maple,
-    slub: Slub,
-    zone: Zone,
-    policy: Policy,
-    mm: int,
-    vma: int,
-    address: int,
-    new_below: int,
-) -> int:
+def split_vma(memory: Memory, mm: int, vma: int, address: int, new_below: int) -> int:
     """Split an anonymous VMA at `address`; the new VMA is the part below it (`new_below` 1) or above it.
 
     Returns 0 or -ENOMEM (also for a VMA of a file). Takes region, VMA, and per `split`: READD three stores
@@ -537,18 +517,22 @@ def split_vma(
     give them back when region or VMA fails. READD stops the kernel, or with preallocation leaves the parts
     out of the tree.
     """
+    zone = memory.zone
+    slub = memory.slub
+    nommu = memory.nommu
+    policy = memory.zone.policy
     if nommu.vma[vma, VMA_FILE] != NO_FILE:
         return -ENOMEM
     maple_index = policy.vma_index == VMA_INDEX_MAPLE
     overwrite = maple_index and policy.split == SPLIT_OVERWRITE
     nodes_first = overwrite and policy.error_paths == ERROR_PATHS_LEAK_SPLIT
     nodes_last = overwrite and policy.error_paths == ERROR_PATHS_AS_MAILED
-    if nodes_first and preallocate_all(nommu, maple, slub, zone, mm) != 0:
+    if nodes_first and preallocate_all(memory, mm) != 0:
         return -ENOMEM
-    region = alloc_object(nommu, slub, zone, VM_REGION)
+    region = alloc_object(memory, VM_REGION)
     if region < 0:
         return -ENOMEM
-    new = alloc_object(nommu, slub, zone, VM_AREA_STRUCT)
+    new = alloc_object(memory, VM_AREA_STRUCT)
     if new < 0:
         kmem_cache_free(slub, zone, VM_REGION, region)
         return -ENOMEM
@@ -557,22 +541,22 @@ def split_vma(
     end = int(nommu.vma[vma, VMA_END])
     error = 0
     if overwrite and not nodes_first and not nodes_last:
-        error = preallocate_all(nommu, maple, slub, zone, mm)
+        error = preallocate_all(memory, mm)
     elif maple_index and policy.split == SPLIT_STORE_NEW:
         if new_below:
-            error = preallocate_range(nommu, maple, slub, zone, mm, start, address, new + 1)
+            error = preallocate_range(memory, mm, start, address, new + 1)
         else:
-            error = preallocate_range(nommu, maple, slub, zone, mm, address, end, new + 1)
+            error = preallocate_range(memory, mm, address, end, new + 1)
     elif policy.split == SPLIT_READD:
-        error = update_tree(nommu, maple, slub, zone, policy, mm, start, end, 0)
+        error = update_tree(memory, mm, start, end, 0)
     if error != 0:
         if policy.mmap_prealloc != MMAP_PREALLOC_NOWAIT or policy.split != SPLIT_READD:
             kmem_cache_free(slub, zone, VM_AREA_STRUCT, new)
             kmem_cache_free(slub, zone, VM_REGION, region)
         return -ENOMEM
 
-    cut_region(nommu, vma, new, region, address, new_below)
-    if nodes_last and preallocate_all(nommu, maple, slub, zone, mm) != 0:
+    cut_region(memory, vma, new, region, address, new_below)
+    if nodes_last and preallocate_all(memory, mm) != 0:
         return -ENOMEM
     link_vma(nommu, mm, new)
     if not maple_index:
@@ -582,23 +566,24 @@ def split_vma(
     new_start = int(nommu.vma[new, VMA_START])
     new_end = int(nommu.vma[new, VMA_END])
     if policy.split == SPLIT_READD:
-        error = update_tree(nommu, maple, slub, zone, policy, mm, start, end, vma + 1)
+        error = update_tree(memory, mm, start, end, vma + 1)
         if error == 0:
-            error = update_tree(nommu, maple, slub, zone, policy, mm, new_start, new_end, new + 1)
+            error = update_tree(memory, mm, new_start, new_end, new + 1)
         return error
     if policy.split == SPLIT_OVERWRITE:
-        mas_set_range(maple, MAS, start, end - 1)
-        error = record_bug(nommu, mas_store(maple, slub, zone, MAS, vma + 1))
+        mas_set_range(memory.maple, MAS, start, end - 1)
+        error = record_bug(nommu, mas_store(memory.maple, slub, zone, MAS, vma + 1))
     if error == 0:
-        error = store_prealloc(nommu, maple, slub, zone, new_start, new_end, new + 1)
+        error = store_prealloc(memory, new_start, new_end, new + 1)
     return int(error)
 
 
 @kernel
-def cut_region(nommu: Nommu, vma: int, new: int, region: int, address: int, new_below: int) -> None:
+def cut_region(memory: Memory, vma: int, new: int, region: int, address: int, new_below: int) -> None:
     """Divide VMA and region between the old and the new pair. Surplus pages stay with the upper part."""
+    nommu = memory.nommu
     old_region = nommu.vma[vma, VMA_REGION]
-    pages = (address - nommu.vma[vma, VMA_START]) // nommu.scalar[PAGE_SIZE]
+    pages = (address - nommu.vma[vma, VMA_START]) // memory.zone.machine.page_size
     for column in range(VMA_COLUMNS):
         nommu.vma[new, column] = nommu.vma[vma, column]
     for column in range(REGION_COLUMNS):
@@ -619,17 +604,7 @@ def cut_region(nommu: Nommu, vma: int, new: int, region: int, address: int, new_
 
 
 @kernel
-def shrink_vma(
-    nommu: Nommu,
-    maple: Maple,
-    slub: Slub,
-    zone: Zone,
-    policy: Policy,
-    mm: int,
-    vma: int,
-    start: int,
-    end: int,
-) -> int:
+def shrink_vma(memory: Memory, mm: int, vma: int, start: int, end: int) -> int:
     """Cut [start, end) off the head or the tail of an anonymous VMA; 0 or -ENOMEM.
 
     Tree first, then the pages, ascending. Up to 6.1 the old range becomes NULL and the rest is stored
@@ -637,15 +612,17 @@ def shrink_vma(
     the tree, never given back). Since 6.6 (SPLIT_STORE_NEW) one NULL over the cut, nodes taken as the store
     needs them.
     """
+    nommu = memory.nommu
+    policy = memory.zone.policy
     at_tail = start > nommu.vma[vma, VMA_START]
     old_start = int(nommu.vma[vma, VMA_START])
     old_end = int(nommu.vma[vma, VMA_END])
     if policy.vma_index == VMA_INDEX_MAPLE and policy.split == SPLIT_STORE_NEW:
-        mas_init(maple, MAS, mm, start, end - 1)
-        if mas_store_gfp(maple, slub, zone, MAS, 0, GFP_KERNEL) != 0:
+        mas_init(memory.maple, MAS, mm, start, end - 1)
+        if mas_store_gfp(memory.maple, memory.slub, memory.zone, MAS, 0, GFP_KERNEL) != 0:
             record_failure(nommu, FAILED_NODE, 0, 1, MAPLE_NODE)
             return -ENOMEM
-    elif update_tree(nommu, maple, slub, zone, policy, mm, old_start, old_end, 0) != 0:
+    elif update_tree(memory, mm, old_start, old_end, 0) != 0:
         return -ENOMEM
     if at_tail:
         old_end = start
@@ -654,7 +631,7 @@ def shrink_vma(
     nommu.vma[vma, VMA_START] = old_start
     nommu.vma[vma, VMA_END] = old_end
     if policy.split != SPLIT_STORE_NEW:
-        error = update_tree(nommu, maple, slub, zone, policy, mm, old_start, old_end, vma + 1)
+        error = update_tree(memory, mm, old_start, old_end, vma + 1)
         if error != 0:
             unlink_vma(nommu, mm, vma)
             return -ENOMEM
@@ -666,50 +643,42 @@ def shrink_vma(
         nommu.region[region, REGION_TOP] = start
     else:
         nommu.region[region, REGION_START] = end
-    free_page_series(nommu, slub, zone, start, end)
+    free_page_series(memory, start, end)
     return 0
 
 
 @kernel
-def unmap_vma(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, policy: Policy, mm: int, vma: int) -> int:
+def unmap_vma(memory: Memory, mm: int, vma: int) -> int:
     """A whole VMA: NULL into the tree, then pages, region, VMA. 0 or -ENOMEM.
 
     Without nodes for the store the VMA stays (FIXED), or is given up although the tree still names it.
     """
+    nommu = memory.nommu
     start = nommu.vma[vma, VMA_START]
     end = nommu.vma[vma, VMA_END]
-    error = update_tree(nommu, maple, slub, zone, policy, mm, start, end, 0)
+    error = update_tree(memory, mm, start, end, 0)
     if error != 0:
-        stopped = policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT
-        if stopped or policy.error_paths == ERROR_PATHS_FIXED:
+        stopped = memory.zone.policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT
+        if stopped or memory.zone.policy.error_paths == ERROR_PATHS_FIXED:
             return -ENOMEM
     unlink_vma(nommu, mm, vma)
-    delete_vma(nommu, slub, zone, vma)
+    delete_vma(memory, vma)
     return int(error)
 
 
 @kernel
-def do_munmap(
-    nommu: Nommu,
-    maple: Maple,
-    slub: Slub,
-    zone: Zone,
-    policy: Policy,
-    mm: int,
-    start: int,
-    length: int,
-) -> int:
+def do_munmap(memory: Memory, mm: int, start: int, length: int) -> int:
     """Unmap `length` bytes from `start` on, rounded up to pages: a whole VMA, or a part of an anonymous one.
 
     Returns 0; -EINVAL if no VMA is there, the range is not inside one, not of whole pages, or a part of a
     file; -ENOMEM. A part in the middle is split off (the new VMA below), then the upper VMA shrinks.
     """
-    page_size = nommu.scalar[PAGE_SIZE]
+    page_size = memory.zone.machine.page_size
     if length <= 0:
         return -EINVAL
     end = start + (length + page_size - 1) // page_size * page_size
-    table = nommu.vma
-    vma = int(nommu.mm[mm, MM_MMAP])
+    table = memory.nommu.vma
+    vma = int(memory.nommu.mm[mm, MM_MMAP])
     while vma != NONE and table[vma, VMA_END] <= start:
         vma = int(table[vma, VMA_NEXT])
     if vma == NONE or table[vma, VMA_START] >= end:
@@ -721,60 +690,35 @@ def do_munmap(
             if start > table[vma, VMA_START]:
                 return -EINVAL
             if end == table[vma, VMA_END]:
-                return int(unmap_vma(nommu, maple, slub, zone, policy, mm, vma))
+                return int(unmap_vma(memory, mm, vma))
             vma = int(table[vma, VMA_NEXT])
         return -EINVAL
 
     vma_start = int(table[vma, VMA_START])
     vma_end = int(table[vma, VMA_END])
     if start == vma_start and end == vma_end:
-        return int(unmap_vma(nommu, maple, slub, zone, policy, mm, vma))
+        return int(unmap_vma(memory, mm, vma))
     if start < vma_start or end > vma_end:
         return -EINVAL
     if start % page_size != 0 or (end != vma_end and end % page_size != 0):
         return -EINVAL
     if start != vma_start and end != vma_end:
-        error = int(split_vma(nommu, maple, slub, zone, policy, mm, vma, start, 1))
+        error = int(split_vma(memory, mm, vma, start, 1))
         if error < 0:
             return error
-    return int(shrink_vma(nommu, maple, slub, zone, policy, mm, vma, start, end))
+    return int(shrink_vma(memory, mm, vma, start, end))
 
 
 @kernel
-def do_mremap(nommu: Nommu, mm: int, address: int, old_length: int, new_length: int) -> int:
-    """Resize a mapping inside its region; takes and gives nothing, and the tree is not told.
-
-    Returns the address; -EINVAL if no VMA has just this range, -EPERM if it is shareable, -ENOMEM if it is to
-    outgrow its region.
-    """
-    page_size = nommu.scalar[PAGE_SIZE]
-    old_pages = (old_length + page_size - 1) // page_size
-    new_pages = (new_length + page_size - 1) // page_size
-    if old_pages <= 0 or new_pages <= 0:
-        return -EINVAL
-    table = nommu.vma
-    vma = int(nommu.mm[mm, MM_MMAP])
-    while vma != NONE and table[vma, VMA_START] != address:
-        vma = int(table[vma, VMA_NEXT])
-    if vma == NONE or table[vma, VMA_END] != address + old_pages * page_size:
-        return -EINVAL
-    if table[vma, VMA_FLAGS] & VM_MAYSHARE:
-        return -EPERM
-    region = table[vma, VMA_REGION]
-    if new_pages * page_size > nommu.region[region, REGION_END] - nommu.region[region, REGION_START]:
-        return -ENOMEM
-    table[vma, VMA_END] = address + new_pages * page_size
-    return address
-
-
-@kernel
-def exit_mmap(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, policy: Policy, mm: int) -> int:
+def exit_mmap(memory: Memory, mm: int) -> int:
     """Give back a whole address space, VMA by VMA ascending: pages, region, VMA; then the tree's nodes.
 
     ERASE_EACH stores NULL over each VMA before it goes, so the tree is empty at its destruction. Returns 0,
     or -ENOMEM if such a store got no node: without preallocation the kernel stops there, else the VMA goes
     anyway.
     """
+    nommu = memory.nommu
+    policy = memory.zone.policy
     failed = 0
     nommu.mm[mm, MM_TOTAL_VM] = 0
     vma = int(nommu.mm[mm, MM_MMAP])
@@ -783,14 +727,14 @@ def exit_mmap(nommu: Nommu, maple: Maple, slub: Slub, zone: Zone, policy: Policy
         if policy.exit_mmap == EXIT_MMAP_ERASE_EACH:
             start = nommu.vma[vma, VMA_START]
             end = nommu.vma[vma, VMA_END]
-            error = update_tree(nommu, maple, slub, zone, policy, mm, start, end, 0)
+            error = update_tree(memory, mm, start, end, 0)
             if error != 0:
                 failed = error
                 if policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT:
                     return -ENOMEM
         unlink_vma(nommu, mm, vma)
-        delete_vma(nommu, slub, zone, vma)
+        delete_vma(memory, vma)
         vma = after
     if policy.vma_index == VMA_INDEX_MAPLE:
-        mt_destroy(maple, slub, zone, mm)
+        mt_destroy(memory.maple, memory.slub, memory.zone, mm)
     return int(failed)

@@ -6,7 +6,7 @@ list heads are stored behind the pages in the same two arrays, so that no operat
 the first or the last entry.
 
 Left out, because a machine without MMU has none of it or because it cannot move a page there: NUMA, CMA,
-isolation, compaction, huge pages, more than one zone, reclaim, the OOM killer. pageblock_order is
+isolation, compaction, huge pages, more than one zone, reclaim, the OOM killer. So pageblock_order is
 MAX_ORDER - 1.
 """
 
@@ -24,10 +24,7 @@ from mcsim.kernels.linux.gfp import (
     GFP_MOVABLE_SHIFT,
     GFP_NOMEMALLOC,
 )
-
-MAX_ORDER = 11  # orders 0 to 10, as before 6.4
-PAGEBLOCK_ORDER = MAX_ORDER - 1
-PAGEBLOCK_NR_PAGES = 1 << PAGEBLOCK_ORDER
+from mcsim.kernels.linux.machine import EXACT_TAIL_TAIL, MAX_ORDER_LIMIT, Machine, Policy
 
 MIGRATE_UNMOVABLE = 0
 MIGRATE_MOVABLE = 1
@@ -39,7 +36,8 @@ MIGRATE_TYPES = 4
 PAGE_ALLOC_COSTLY_ORDER = 3  # the highest order that the per-CPU lists hold
 NR_PCP_LISTS = MIGRATE_PCPTYPES * (PAGE_ALLOC_COSTLY_ORDER + 1)
 PCP_BATCH_SCALE_MAX = 5
-NR_LISTS = MAX_ORDER * MIGRATE_TYPES + NR_PCP_LISTS
+NR_FREE_LISTS = MAX_ORDER_LIMIT * MIGRATE_TYPES
+NR_LISTS = NR_FREE_LISTS + NR_PCP_LISTS
 
 FPI_NONE = 0
 FPI_TO_TAIL = 2
@@ -87,8 +85,6 @@ ZONE_RECLAIM_ACTIVE = 17  # 0 or 1
 ZONE_BOOSTED_WATERMARK = 18  # 0 or 1: kswapd has been woken to work the boost off
 MIN_FREE_KBYTES = 19
 SLOWPATH = 20  # SLOWPATH_* bits
-PAGE_SHIFT = 21
-MMU = 22  # 0 or 1: CONFIG_MMU, which decides about the size of the per-CPU lists
 NR_SCALARS = 24
 
 
@@ -96,13 +92,12 @@ class Zone(NamedTuple):
     """struct zone, its pages and its per-CPU lists; P = pages of the zone, rounded up to whole pageblocks.
 
     `next`, `prev`: int32[P + NR_LISTS], links of pages and list heads. Head of the free list of an order
-    and a migratetype: P + order * MIGRATE_TYPES + migratetype; head of per-CPU list i: P + MAX_ORDER *
-    MIGRATE_TYPES + i.
+    and a migratetype: P + order * MIGRATE_TYPES + migratetype; head of per-CPU list i: P + NR_FREE_LISTS + i.
     `order`: int8[P], order of the free block that begins at this page, -1 if none does.
     `lru`: uint8[P], 1 while the page is allocated and on an LRU list, that is movable; see `folio_add_lru`.
     `pcppage_migratetype`: int8[P], list that a page on a per-CPU list goes to when it is flushed.
-    `pageblock`: int8[P / 1024], migratetype of each pageblock.
-    `nr_free`: int64[MAX_ORDER], free blocks of each order.
+    `pageblock`: int8[P / pages of a pageblock], migratetype of each pageblock.
+    `nr_free`: int64[MAX_ORDER_LIMIT], free blocks of each order.
     `scalar`: int64[NR_SCALARS], see the indices above.
     """
 
@@ -114,17 +109,20 @@ class Zone(NamedTuple):
     pageblock: NDArray[np.int8]
     nr_free: NDArray[np.int64]
     scalar: NDArray[np.int64]
+    machine: Machine
+    policy: Policy
 
 
-def make_zone(start_pfn: int, end_pfn: int, page_shift: int = 13, mmu: int = 0) -> Zone:
+def make_zone(start_pfn: int, end_pfn: int, machine: Machine, policy: Policy) -> Zone:
     """A zone of the pages [start_pfn, end_pfn), all of them still with memblock (`reset_zone`).
 
     Raises ValueError if the range is empty or `start_pfn` is not inside the first pageblock.
     """
-    if not 0 <= start_pfn < min(end_pfn, PAGEBLOCK_NR_PAGES):
+    pageblock_nr_pages = 1 << machine.pageblock_order
+    if not 0 <= start_pfn < min(end_pfn, pageblock_nr_pages):
         raise ValueError(f"[{start_pfn}, {end_pfn}) is empty or begins behind the first pageblock")
-    pageblocks = -(-end_pfn // PAGEBLOCK_NR_PAGES)
-    pages = pageblocks * PAGEBLOCK_NR_PAGES
+    pageblocks = -(-end_pfn // pageblock_nr_pages)
+    pages = pageblocks * pageblock_nr_pages
     zone = Zone(
         next=np.zeros(pages + NR_LISTS, np.int32),
         prev=np.zeros(pages + NR_LISTS, np.int32),
@@ -132,13 +130,19 @@ def make_zone(start_pfn: int, end_pfn: int, page_shift: int = 13, mmu: int = 0) 
         lru=np.zeros(pages, np.uint8),
         pcppage_migratetype=np.zeros(pages, np.int8),
         pageblock=np.zeros(pageblocks, np.int8),
-        nr_free=np.zeros(MAX_ORDER, np.int64),
+        nr_free=np.zeros(MAX_ORDER_LIMIT, np.int64),
         scalar=np.zeros(NR_SCALARS, np.int64),
+        machine=machine,
+        policy=policy,
     )
-    zone.scalar[PAGE_SHIFT] = page_shift
-    zone.scalar[MMU] = mmu
     reset_zone(zone, start_pfn, end_pfn)
     return zone
+
+
+@inlined_kernel
+def pageblock_nr_pages(zone: Zone) -> int:
+    """Pages of a pageblock."""
+    return int(1 << zone.machine.pageblock_order)
 
 
 @kernel
@@ -156,15 +160,11 @@ def reset_zone(zone: Zone, start_pfn: int, end_pfn: int) -> None:
         zone.next[head] = head
         zone.prev[head] = head
     for block in range(zone.pageblock.shape[0]):
-        first = block * PAGEBLOCK_NR_PAGES
+        first = block * pageblock_nr_pages(zone)
         inside = start_pfn <= first and first < end_pfn
         zone.pageblock[block] = MIGRATE_MOVABLE if inside else MIGRATE_UNMOVABLE
     scalar = zone.scalar
-    page_shift = scalar[PAGE_SHIFT]
-    mmu = scalar[MMU]
     scalar[:] = 0
-    scalar[PAGE_SHIFT] = page_shift
-    scalar[MMU] = mmu
     scalar[ZONE_START_PFN] = start_pfn
     scalar[ZONE_END_PFN] = end_pfn
     scalar[PCP_BATCH] = 1
@@ -185,21 +185,21 @@ def copy_zone(destination: Zone, source: Zone) -> None:
         destination.pcppage_migratetype[i] = source.pcppage_migratetype[i]
     for i in range(source.pageblock.shape[0]):
         destination.pageblock[i] = source.pageblock[i]
-    for i in range(MAX_ORDER):
+    for i in range(MAX_ORDER_LIMIT):
         destination.nr_free[i] = source.nr_free[i]
     for i in range(NR_SCALARS):
         destination.scalar[i] = source.scalar[i]
 
 
 @kernel
-def build_all_zonelists(zone: Zone, memmap_pages: int) -> None:
+def build_all_zonelists(zone: Zone) -> None:
     """Decide whether pages are grouped by mobility: not if the zone less its memmap has under 4 pageblocks.
 
     Runs before memblock_free_all() in 6.1. It comes too late for the pageblocks: they stay MOVABLE
     (`reset_zone`).
     """
-    vm_total_pages = zone.scalar[ZONE_END_PFN] - zone.scalar[ZONE_START_PFN] - memmap_pages
-    disabled = vm_total_pages < PAGEBLOCK_NR_PAGES * MIGRATE_TYPES
+    vm_total_pages = zone.scalar[ZONE_END_PFN] - zone.scalar[ZONE_START_PFN] - zone.machine.memmap_pages
+    disabled = vm_total_pages < pageblock_nr_pages(zone) * MIGRATE_TYPES
     zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] = 1 if disabled else 0
 
 
@@ -214,7 +214,7 @@ def gfp_migratetype(zone: Zone, gfp: int) -> int:
 @kernel
 def get_pageblock_migratetype(zone: Zone, pfn: int) -> int:
     """The migratetype of the pageblock that holds `pfn`."""
-    return int(zone.pageblock[pfn >> PAGEBLOCK_ORDER])
+    return int(zone.pageblock[pfn >> zone.machine.pageblock_order])
 
 
 @kernel
@@ -222,7 +222,7 @@ def set_pageblock_migratetype(zone: Zone, pfn: int, migratetype: int) -> None:
     """Set the pageblock's type; without grouping it becomes UNMOVABLE unless HIGHATOMIC is asked for."""
     if zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] and migratetype < MIGRATE_PCPTYPES:
         migratetype = MIGRATE_UNMOVABLE
-    zone.pageblock[pfn >> PAGEBLOCK_ORDER] = migratetype
+    zone.pageblock[pfn >> zone.machine.pageblock_order] = migratetype
 
 
 @kernel
@@ -285,7 +285,7 @@ def move_to_free_list(zone: Zone, pfn: int, order: int, migratetype: int) -> Non
 @kernel
 def buddy_merge_likely(zone: Zone, pfn: int, buddy_pfn: int, order: int) -> bool:
     """True if the buddy one order up is free: then the block waits at the tail to be merged with it."""
-    if order >= MAX_ORDER - 2:
+    if order >= zone.machine.max_order - 2:
         return False
     higher_buddy_pfn = (pfn & buddy_pfn) ^ (2 << order)
     return bool(zone.order[higher_buddy_pfn] == order + 1)
@@ -311,7 +311,7 @@ def __free_one_page(zone: Zone, pfn: int, order: int, migratetype: int, fpi_flag
     """Free a block, merge it with its free buddies and put the result on the list of `migratetype`."""
     zone.scalar[NR_FREE_PAGES] += 1 << order
     buddy_pfn = pfn
-    while order < MAX_ORDER - 1:
+    while order < zone.machine.max_order - 1:
         buddy_pfn = pfn ^ (1 << order)
         # No bound to check: at these orders a buddy lies in the same pageblock, and the arrays hold whole
         # pageblocks.
@@ -337,7 +337,7 @@ def free_shrinking_run(zone: Zone, start: int, end: int, top: int, fpi_flags: in
         order += 1
     pfn = end - (1 << order)
     buddy_pfn = pfn
-    while order < MAX_ORDER - 1:
+    while order < zone.machine.max_order - 1:
         buddy_pfn = pfn ^ (1 << order)
         if not start <= buddy_pfn < pfn:
             if zone.order[buddy_pfn] != order:
@@ -366,9 +366,9 @@ def free_one_page_run(zone: Zone, pfn: int, pages: int, fpi_flags: int) -> None:
     while pfn < end:
         while pfn + (1 << order) > end:
             order -= 1
-        while order < MAX_ORDER - 1 and not pfn & (1 << order) and pfn + (2 << order) <= end:
+        while order < zone.machine.max_order - 1 and not pfn & (1 << order) and pfn + (2 << order) <= end:
             order += 1
-        if order < MAX_ORDER - 1 and not pfn & (1 << order):
+        if order < zone.machine.max_order - 1 and not pfn & (1 << order):
             free_shrinking_run(zone, pfn, end, order, fpi_flags)
             return
         __free_one_page(zone, pfn, order, get_pageblock_migratetype(zone, pfn), fpi_flags)
@@ -396,7 +396,7 @@ def expand(zone: Zone, pfn: int, low: int, high: int, migratetype: int) -> None:
 @inlined_kernel
 def __rmqueue_smallest(zone: Zone, order: int, migratetype: int) -> int:
     """Take the head of the lowest order that has a block of this type; pfn or -1."""
-    for current_order in range(order, MAX_ORDER):
+    for current_order in range(order, zone.machine.max_order):
         head = free_area(zone, current_order, migratetype)
         pfn = int(zone.next[head])
         if pfn == head:
@@ -414,8 +414,8 @@ def move_freepages_block(zone: Zone, pfn: int, migratetype: int) -> tuple[int, i
     Returns the free and the movable pages found. (0, 0), with nothing moved, if the pageblock's end is not
     in the zone.
     """
-    start_pfn = pfn & ~(PAGEBLOCK_NR_PAGES - 1)
-    end_pfn = start_pfn + PAGEBLOCK_NR_PAGES
+    start_pfn = pfn & ~(pageblock_nr_pages(zone) - 1)
+    end_pfn = start_pfn + pageblock_nr_pages(zone)
     free_pages = 0
     movable_pages = 0
     if end_pfn > zone.scalar[ZONE_END_PFN]:
@@ -438,13 +438,13 @@ def move_freepages_block(zone: Zone, pfn: int, migratetype: int) -> tuple[int, i
 def boost_watermark(zone: Zone) -> bool:
     """Raise all marks by a pageblock, so that kswapd makes room; not in zones below four pageblocks."""
     scalar = zone.scalar
-    if scalar[MANAGED_PAGES] < PAGEBLOCK_NR_PAGES * 4:
+    if scalar[MANAGED_PAGES] < pageblock_nr_pages(zone) * 4:
         return False
     max_boost = scalar[WMARK_HIGH] * WATERMARK_BOOST_FACTOR // 10000
     if max_boost == 0:
         return False
-    max_boost = max(PAGEBLOCK_NR_PAGES, max_boost)
-    scalar[WATERMARK_BOOST] = min(scalar[WATERMARK_BOOST] + PAGEBLOCK_NR_PAGES, max_boost)
+    max_boost = max(pageblock_nr_pages(zone), max_boost)
+    scalar[WATERMARK_BOOST] = min(scalar[WATERMARK_BOOST] + pageblock_nr_pages(zone), max_boost)
     return True
 
 
@@ -463,7 +463,7 @@ def steal_suitable_fallback(zone: Zone, pfn: int, alloc_flags: int, start_type: 
     free_pages = 0
     if old_block_type == MIGRATE_HIGHATOMIC:
         pass  # only the single block, or the reserve would be counted wrongly
-    elif current_order >= PAGEBLOCK_ORDER:
+    elif current_order >= zone.machine.pageblock_order:
         set_pageblock_migratetype(zone, pfn, start_type)
     else:
         if boost_watermark(zone) and alloc_flags & ALLOC_KSWAPD:
@@ -473,10 +473,10 @@ def steal_suitable_fallback(zone: Zone, pfn: int, alloc_flags: int, start_type: 
             if start_type == MIGRATE_MOVABLE:
                 alike_pages = movable_pages
             elif old_block_type == MIGRATE_MOVABLE:
-                alike_pages = PAGEBLOCK_NR_PAGES - (free_pages + movable_pages)
+                alike_pages = pageblock_nr_pages(zone) - (free_pages + movable_pages)
             else:
                 alike_pages = 0
-            enough = free_pages + alike_pages >= PAGEBLOCK_NR_PAGES // 2
+            enough = free_pages + alike_pages >= pageblock_nr_pages(zone) // 2
             if free_pages and (enough or zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED]):
                 set_pageblock_migratetype(zone, pfn, start_type)
     if free_pages == 0:
@@ -497,7 +497,7 @@ def fallbacks(migratetype: int, i: int) -> int:
 def can_steal_fallback(zone: Zone, order: int, start_type: int) -> bool:
     """True if the whole pageblock may be taken over, not only the one block."""
     return bool(
-        order >= PAGEBLOCK_ORDER // 2
+        order >= zone.machine.pageblock_order // 2
         or start_type != MIGRATE_MOVABLE
         or zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] != 0
     )
@@ -522,7 +522,7 @@ def __rmqueue_fallback(zone: Zone, order: int, start_type: int, alloc_flags: int
     A MOVABLE request that may not take over the pageblock steals the smallest block that is large enough
     instead.
     """
-    current_order = MAX_ORDER - 1
+    current_order = zone.machine.max_order - 1
     fallback = -1
     while current_order >= order:
         fallback = find_suitable_fallback(zone, current_order, start_type)
@@ -562,7 +562,7 @@ def order_to_pindex(migratetype: int, order: int) -> int:
 @kernel
 def pcp_list(zone: Zone, pindex: int) -> int:
     """The list head of pcp->lists[pindex]."""
-    return zone.order.shape[0] + MAX_ORDER * MIGRATE_TYPES + pindex
+    return zone.order.shape[0] + NR_FREE_LISTS + pindex
 
 
 @seldom_kernel
@@ -665,7 +665,7 @@ def zone_watermark_ok(zone: Zone, order: int, mark: int, alloc_flags: int) -> bo
         return False
     if order == 0:
         return True
-    for current_order in range(order, MAX_ORDER):
+    for current_order in range(order, zone.machine.max_order):
         if zone.nr_free[current_order] == 0:
             continue
         for migratetype in range(MIGRATE_PCPTYPES):
@@ -696,11 +696,11 @@ def zone_watermark_fast(zone: Zone, order: int, mark: int, alloc_flags: int) -> 
 def reserve_highatomic_pageblock(zone: Zone, pfn: int) -> None:
     """Reserve this pageblock for atomic requests of order 1 and above, up to about 1 % of the zone."""
     scalar = zone.scalar
-    max_managed = scalar[MANAGED_PAGES] // 100 + PAGEBLOCK_NR_PAGES
+    max_managed = scalar[MANAGED_PAGES] // 100 + pageblock_nr_pages(zone)
     if scalar[NR_RESERVED_HIGHATOMIC] >= max_managed:
         return
     if get_pageblock_migratetype(zone, pfn) < MIGRATE_PCPTYPES:
-        scalar[NR_RESERVED_HIGHATOMIC] += PAGEBLOCK_NR_PAGES
+        scalar[NR_RESERVED_HIGHATOMIC] += pageblock_nr_pages(zone)
         set_pageblock_migratetype(zone, pfn, MIGRATE_HIGHATOMIC)
         move_freepages_block(zone, pfn, MIGRATE_HIGHATOMIC)
 
@@ -709,15 +709,15 @@ def reserve_highatomic_pageblock(zone: Zone, pfn: int) -> None:
 def unreserve_highatomic_pageblock(zone: Zone, migratetype: int, force: bool) -> bool:
     """Give the first HIGHATOMIC pageblock with a free page to `migratetype`; the last one only by `force`."""
     scalar = zone.scalar
-    if not force and scalar[NR_RESERVED_HIGHATOMIC] <= PAGEBLOCK_NR_PAGES:
+    if not force and scalar[NR_RESERVED_HIGHATOMIC] <= pageblock_nr_pages(zone):
         return False
-    for order in range(MAX_ORDER):
+    for order in range(zone.machine.max_order):
         head = free_area(zone, order, MIGRATE_HIGHATOMIC)
         pfn = int(zone.next[head])
         if pfn == head:
             continue
         if get_pageblock_migratetype(zone, pfn) == MIGRATE_HIGHATOMIC:
-            scalar[NR_RESERVED_HIGHATOMIC] -= min(PAGEBLOCK_NR_PAGES, scalar[NR_RESERVED_HIGHATOMIC])
+            scalar[NR_RESERVED_HIGHATOMIC] -= min(pageblock_nr_pages(zone), scalar[NR_RESERVED_HIGHATOMIC])
         set_pageblock_migratetype(zone, pfn, migratetype)
         moved, _ = move_freepages_block(zone, pfn, migratetype)
         if moved:
@@ -767,7 +767,7 @@ def __alloc_pages_slowpath(zone: Zone, gfp: int, order: int) -> int:
         pfn = get_page_from_freelist(zone, gfp, order, alloc_flags)
     if pfn == -1 and steps & SLOWPATH_NO_WATERMARKS:
         alloc_flags |= ALLOC_NO_WATERMARKS
-        if not zone.scalar[MMU]:
+        if not zone.machine.mmu:
             alloc_flags |= ALLOC_OOM
         pfn = get_page_from_freelist(zone, gfp, order, alloc_flags)
     return pfn
@@ -776,7 +776,7 @@ def __alloc_pages_slowpath(zone: Zone, gfp: int, order: int) -> int:
 @kernel
 def alloc_pages(zone: Zone, gfp: int, order: int) -> int:
     """__alloc_pages(): the first page of 2^order free pages, or -1."""
-    if order >= MAX_ORDER:
+    if order >= zone.machine.max_order:
         return -1
     pfn = get_page_from_freelist(zone, gfp, order, ALLOC_WMARK_LOW | (gfp & GFP_KSWAPD_RECLAIM))
     if pfn == -1 and zone.scalar[SLOWPATH]:
@@ -905,18 +905,17 @@ def get_order(pages: int) -> int:
 
 
 @kernel
-def alloc_pages_exact(zone: Zone, exact_tail: int, pages: int, gfp: int) -> int:
+def alloc_pages_exact(zone: Zone, pages: int, gfp: int) -> int:
     """alloc_pages_exact() of `pages` pages: pfn or -1. The block's leftover pages are freed, ascending.
 
-    `exact_tail` EXACT_TAIL_HEAD (0): by free_page(), as before df48a5f7a3bb; EXACT_TAIL_TAIL (1): each to
-    the tail.
+    By `exact_tail`: EXACT_TAIL_HEAD by free_page(), EXACT_TAIL_TAIL each to the tail.
     """
     order = get_order(pages)
     pfn = alloc_pages(zone, gfp, order)
     if pfn == -1:
         return -1
     leftover = (1 << order) - pages
-    if exact_tail:
+    if zone.policy.exact_tail == EXACT_TAIL_TAIL:
         free_one_page_run(zone, pfn + pages, leftover, FPI_TO_TAIL)
     else:
         free_pages_exact(zone, pfn + pages, leftover)
@@ -933,9 +932,9 @@ def pageset_update(zone: Zone, high: int, batch: int) -> None:
 @kernel
 def zone_batchsize(zone: Zone) -> int:
     """Pages moved between per-CPU and buddy lists at a time; 0 without an MMU."""
-    if not zone.scalar[MMU]:
+    if not zone.machine.mmu:
         return 0
-    batch = min(zone.scalar[MANAGED_PAGES] >> 10, (1 << 20) >> zone.scalar[PAGE_SHIFT]) // 4
+    batch = min(zone.scalar[MANAGED_PAGES] >> 10, (1 << 20) >> zone.machine.page_shift) // 4
     batch = max(batch, 1)
     wanted = batch + batch // 2
     power = 1
@@ -947,7 +946,7 @@ def zone_batchsize(zone: Zone) -> int:
 @kernel
 def zone_highsize(zone: Zone, batch: int) -> int:
     """Pages that the lists of the one CPU may hold: the low mark, at least 4 batches; 0 without an MMU."""
-    if not zone.scalar[MMU]:
+    if not zone.machine.mmu:
         return 0
     return max(zone.scalar[WMARK_LOW] + zone.scalar[WATERMARK_BOOST], batch << 2)
 
@@ -969,7 +968,7 @@ def zone_set_pageset_high_and_batch(zone: Zone) -> None:
 def setup_per_zone_wmarks(zone: Zone) -> None:
     """Set the marks from scalar[MIN_FREE_KBYTES], end any boost, resize the per-CPU lists."""
     scalar = zone.scalar
-    minimum = scalar[MIN_FREE_KBYTES] >> (scalar[PAGE_SHIFT] - 10)
+    minimum = scalar[MIN_FREE_KBYTES] >> (zone.machine.page_shift - 10)
     step = max(minimum >> 2, scalar[MANAGED_PAGES] * WATERMARK_SCALE_FACTOR // 10000)
     scalar[WATERMARK_BOOST] = 0
     for mark in range(4):
@@ -996,10 +995,13 @@ def int_sqrt(x: int) -> int:
 
 @kernel
 def calculate_min_free_kbytes(zone: Zone) -> None:
-    """Set scalar[MIN_FREE_KBYTES] from the pages above the high mark."""
+    """Set scalar[MIN_FREE_KBYTES] from the pages above the high mark, if nobody has set it by hand."""
     scalar = zone.scalar
+    if zone.machine.min_free_kbytes >= 0:
+        scalar[MIN_FREE_KBYTES] = zone.machine.min_free_kbytes
+        return
     high = scalar[WMARK_HIGH] + scalar[WATERMARK_BOOST]
-    lowmem_kbytes = max(scalar[MANAGED_PAGES] - high, 0) << (scalar[PAGE_SHIFT] - 10)
+    lowmem_kbytes = max(scalar[MANAGED_PAGES] - high, 0) << (zone.machine.page_shift - 10)
     scalar[MIN_FREE_KBYTES] = min(max(int_sqrt(lowmem_kbytes * 16), 128), 262144)
 
 
@@ -1012,7 +1014,7 @@ def nr_free_pages(zone: Zone) -> int:
 @kernel
 def largest_free_order(zone: Zone) -> int:
     """The order of the largest free block of any type, -1 if no page is free."""
-    for order in range(MAX_ORDER - 1, -1, -1):
+    for order in range(zone.machine.max_order - 1, -1, -1):
         if zone.nr_free[order]:
             return order
     return -1

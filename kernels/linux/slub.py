@@ -15,14 +15,13 @@ from numpy.typing import NDArray
 
 from mcsim.kernels.jit.compile import inlined_kernel, kernel, seldom_kernel
 from mcsim.kernels.linux.gfp import GFP_NORETRY, GFP_NOWARN
+from mcsim.kernels.linux.machine import Machine
 from mcsim.kernels.linux.page_alloc import Zone, alloc_pages, free_pages
 
 # caches
 MAPLE_NODE = 0
 VM_AREA_STRUCT = 1
 VM_REGION = 2
-
-OBJECT_SIZES_M68K = (256, 68, 44)  # bytes, by cache; measured on m68k with gcc 12
 
 # columns of Slub.geometry
 OBJECT_SIZE = 0  # bytes, alignment included
@@ -77,20 +76,16 @@ class Slub(NamedTuple):
     log: NDArray[np.int64]  # [1 + events, 4] what was taken and given back in order; [0, 0] = events so far
 
 
-def make_slub(
-    object_sizes: tuple[int, ...] = OBJECT_SIZES_M68K,
-    page_size: int = 8192,
-    max_slabs: int = 64,
-    log_events: int = 0,
-) -> Slub:
-    """Caches for objects of `object_sizes` bytes, empty, with room for `max_slabs` pages each.
+def make_slub(machine: Machine, max_slabs: int = 64, log_events: int = 0) -> Slub:
+    """Caches for objects of `Machine.object_sizes` bytes, empty, with room for `max_slabs` pages each.
 
     ValueError if a slab of such an object would not be a single page (calculate_order: at least 8 objects and
     at most one sixteenth of the page wasted).
     """
-    caches = len(object_sizes)
+    page_size = 1 << machine.page_shift
+    caches = len(machine.object_sizes)
     geometry = np.zeros((caches, 4), np.int64)
-    for cache, size in enumerate(object_sizes):
+    for cache, size in enumerate(machine.object_sizes.tolist()):
         if size <= 0 or page_size // size < 8 or page_size % size > page_size // 16:
             raise ValueError(f"objects of {size} bytes do not live in single pages of {page_size} bytes")
         # set_min_partial(): half of ilog2(size), at least 5, at most 10

@@ -26,7 +26,6 @@ from mcsim.kernels.linux.maple_tree import (
     mtree_load,
 )
 from mcsim.kernels.linux.page_alloc import Zone, alloc_pages, alloc_pages_exact, free_pages, free_pages_exact
-from mcsim.kernels.linux.policy import EXACT_TAIL_HEAD
 from mcsim.kernels.linux.slub import MAPLE_NODE, OBJECTS, Slub
 
 TREE = 0  # the only tree, and the only state that works on it
@@ -95,7 +94,7 @@ def buddy_exact(zone: Zone, gfp: int, pages: NDArray[np.int32], repeats: int) ->
     for _ in range(repeats):
         for i in range(pages.shape[0]):
             wanted = int(pages[i])
-            pfn = alloc_pages_exact(zone, EXACT_TAIL_HEAD, wanted, gfp)
+            pfn = alloc_pages_exact(zone, wanted, gfp)
             checksum = checksum * 31 + pfn
             if pfn >= 0:
                 free_pages_exact(zone, pfn, wanted)

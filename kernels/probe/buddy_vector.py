@@ -7,10 +7,8 @@ from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.linux.page_alloc import (
     ALLOC_NO_WATERMARKS,
     ALLOC_OOM,
-    MAX_ORDER,
     MIGRATE_TYPES,
     MIN_FREE_KBYTES,
-    MMU,
     NR_FREE_PAGES,
     NR_PCP_LISTS,
     PCP_BATCH,
@@ -88,7 +86,7 @@ def crc32_pages(zone: Zone, crc: int, head: int) -> int:
 def zone_digest(zone: Zone) -> int:
     """CRC-32 of the text of all lists that have entries: `order.type:pages;`, `p<list>:pages;`, `f<free pages>;`."""
     crc = CRC32_START
-    for order in range(MAX_ORDER):
+    for order in range(zone.machine.max_order):
         for migratetype in range(MIGRATE_TYPES):
             head = free_area(zone, order, migratetype)
             if zone.next[head] != head:
@@ -135,9 +133,7 @@ def hand_over(owner: NDArray[np.int32], first: int, last: int, giver: int, taker
 
 
 @kernel
-def run_block_operation(
-    zone: Zone, op: NDArray[np.int64], blocks: NDArray[np.int64], owner: NDArray[np.int32], exact_tail: int
-) -> int:
+def run_block_operation(zone: Zone, op: NDArray[np.int64], blocks: NDArray[np.int64], owner: NDArray[np.int32]) -> int:
     """Allocate or free a block; the first page, -1 for a failure, NO_ANSWER for a free, REFUSED for one too many."""
     code, name, second, third = op[0], op[1], op[2], op[3]
     block = blocks[name]
@@ -145,7 +141,7 @@ def run_block_operation(
         if code == ALLOC:
             pfn = alloc_pages(zone, third, second)
         else:
-            pfn = alloc_pages_exact(zone, exact_tail, second, third)
+            pfn = alloc_pages_exact(zone, second, third)
         block[FIRST_PAGE] = pfn
         block[SIZE] = second
         if pfn == -1:
@@ -202,7 +198,7 @@ def run_zone_operation(zone: Zone, op: NDArray[np.int64]) -> int:
         drain_pages_zone(zone)
     elif code == WATERMARK_OK:
         mark = scalar[WMARK_MIN + second] + scalar[WATERMARK_BOOST]
-        if not scalar[MMU]:  # without an MMU the two are one bit
+        if not zone.machine.mmu:  # without an MMU the two are one bit
             third = third & ~ALLOC_OOM | (ALLOC_OOM if third & ALLOC_NO_WATERMARKS else 0)
         answer = 1 if zone_watermark_ok(zone, first, mark, third) else 0
     elif code == GET_NR_FREE:
@@ -220,7 +216,6 @@ def run_operations(
     last: int,
     blocks: NDArray[np.int64],
     owner: NDArray[np.int32],
-    exact_tail: int,
     digest_every: int,
     answers: NDArray[np.int64],
     digests: NDArray[np.int64],
@@ -233,7 +228,7 @@ def run_operations(
     """
     for i in range(first, last):
         if operations[i, 0] <= FREE_SERIES:
-            answers[i] = run_block_operation(zone, operations[i], blocks, owner, exact_tail)
+            answers[i] = run_block_operation(zone, operations[i], blocks, owner)
         else:
             answers[i] = run_zone_operation(zone, operations[i])
         if answers[i] == REFUSED:

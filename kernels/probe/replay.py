@@ -11,11 +11,9 @@ from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.linux.page_alloc import (
     FPI_TO_TAIL,
     MANAGED_PAGES,
-    MAX_ORDER,
     MIGRATE_MOVABLE,
     MIN_FREE_KBYTES,
     PAGE_GROUP_BY_MOBILITY_DISABLED,
-    PAGE_SHIFT,
     WMARK_HIGH,
     WMARK_LOW,
     WMARK_MIN,
@@ -129,7 +127,7 @@ def replay_free(
             __free_pages_ok(zone, pfn, order, FPI_TO_TAIL)
         else:
             free_pages(zone, pfn, order)
-        for merged_order in range(order, MAX_ORDER):
+        for merged_order in range(order, zone.machine.max_order):
             block = pfn & ~((1 << merged_order) - 1)
             if zone.order[block] == merged_order:
                 answer[0] = block
@@ -211,6 +209,6 @@ def replay_events(
             objects[event[FIRST]] = obj
             answer[0] = -1
             if obj >= 0:
-                answer[0] = (object_pfn(slub, CACHE, obj) << scalar[PAGE_SHIFT]) + object_offset(slub, CACHE, obj)
+                answer[0] = object_pfn(slub, CACHE, obj) * zone.machine.page_size + object_offset(slub, CACHE, obj)
         elif kind == EVENT_OBJECT_FREE:
             replay_object_frees(slub, zone, objects, events, i, bulk)
