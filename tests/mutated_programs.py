@@ -14,7 +14,7 @@ from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots_on
 from mcsim.kernels.boot.boot import make_boot
 from mcsim.kernels.boot.sched import EXEC_DELAY_DRAWN, Timing, make_sched
 from mcsim.kernels.linux.maple_tree import LAYOUT_32
-from mcsim.model.experiment import experiments_folder
+from mcsim.model.shipped import shipped_folder
 from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.check import check_program
@@ -31,12 +31,12 @@ TIMING = Timing(lognormal_factors(0.15), lognormal_factors(0.3), EXEC_DELAY_DRAW
 
 def recorded() -> RecordedProgram:
     """A shipped program."""
-    return RecordedProgram.read(experiments_folder() / "recordings" / "C" / "C_V0_64MB_j0_a.npz")
+    return RecordedProgram.read(shipped_folder() / "recordings" / "C" / "C_V0_64MB_j0_a.npz")
 
 
 def storm() -> RecordedProgram:
     """A program with mappings of files, and parts of mappings that go."""
-    return read_workload(experiments_folder() / "workloads" / "mmap-storm.toml")
+    return read_workload(shipped_folder() / "workloads" / "mmap-storm.toml")
 
 
 def with_cells(program: RecordedProgram, array: str, *cells: tuple[Any, Any, int]) -> RecordedProgram:

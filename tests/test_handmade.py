@@ -19,13 +19,14 @@ from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64, RCU_PENDING, rc
 from mcsim.kernels.linux.nommu import exit_mmap
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, nr_free_pages
 from mcsim.kernels.linux.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION
+from mcsim.model.shipped import shipped_folder
 from mcsim.model import experiment
 from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import FAILURE_CLASSES, lognormal_factors
 from mcsim.workload.handmade import POOL_WORKQUEUES, read_workload
 from mcsim.workload.program import RecordedProgram, mix
 
-STORM = experiment.experiments_folder() / "workloads" / "mmap-storm.toml"
+STORM = shipped_folder() / "workloads" / "mmap-storm.toml"
 SEED = 7
 BOOTS = 20
 TIMING = Timing(lognormal_factors(0.15), lognormal_factors(0.3), 0)

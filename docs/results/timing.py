@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from docs.fill import fill, quoted
 from mcsim.kernels.boot import program as flat
-from mcsim.model.experiment import experiments_folder
+from mcsim.model.shipped import shipped_folder
 from mcsim.workload.mixture import recordings_folder
 from mcsim.workload.program import RecordedProgram
 
@@ -149,7 +149,7 @@ def main() -> None:
     programs = [RecordedProgram.read(path) for path in sorted(folder.glob("*.npz"))]
     still = [program for program in programs if program.has_lanes and program.jitter == 0]
     gap, boot, count, shared = fit_recordings(still)
-    median, sigma, within, table = host_load(experiments_folder() / "counts" / "seconds.csv")
+    median, sigma, within, table = host_load(shipped_folder() / "counts" / "seconds.csv")
     text = "\n".join(
         [
             f"recordings compared   {count} (environment {ENVIRONMENT}, jitter 0); gaps that a pair shares: {shared}",

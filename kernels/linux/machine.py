@@ -17,7 +17,7 @@ VMA_INDEX_MAPLE = 1
 EXACT_TAIL_HEAD = 0  # leftovers of alloc_pages_exact() freed by free_page(): usually handed out next
 EXACT_TAIL_TAIL = 1  # df48a5f7a3bb: __free_pages_ok(page, 0, FPI_TO_TAIL)
 
-MMAP_PREALLOC_NOWAIT = 0  # no preallocation: nodes taken GFP_NOWAIT inside the store, after the pages
+MMAP_PREALLOC_NONE_NOWAIT = 0  # no preallocation: nodes taken GFP_NOWAIT inside the store, after the pages
 MMAP_PREALLOC_MAILED = 1  # the mail of 1 June 2022: nodes first, then region, VMA, pages
 MMAP_PREALLOC_EARLY = 2  # 8220543df148 as merged (6.1): region, VMA, nodes, pages
 MMAP_PREALLOC_LATE_RANGED = 3  # b5df09226450 (6.6): region, VMA, pages, then nodes sized for the range

@@ -30,7 +30,7 @@ from mcsim.kernels.linux.machine import (
     MMAP_PREALLOC_EARLY,
     MMAP_PREALLOC_LATE_RANGED,
     MMAP_PREALLOC_MAILED,
-    MMAP_PREALLOC_NOWAIT,
+    MMAP_PREALLOC_NONE_NOWAIT,
     SPLIT_OVERWRITE,
     SPLIT_READD,
     SPLIT_STORE_NEW,
@@ -247,7 +247,7 @@ def update_tree(memory: Memory, mm: int, start: int, end: int, entry: int) -> in
     if policy.vma_index != VMA_INDEX_MAPLE:
         return 0
     error = 0
-    if policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT:
+    if policy.mmap_prealloc == MMAP_PREALLOC_NONE_NOWAIT:
         mas_init(memory.maple, MAS, mm, start, end - 1)  # nothing in hand: the store asks for what it needs
     elif policy.mmap_prealloc == MMAP_PREALLOC_LATE_RANGED:
         error = int(preallocate_range(memory, mm, start, end, entry))
@@ -436,7 +436,7 @@ def do_mmap(memory: Memory, mm: int, length: int, file: int, flags: int, pgoff: 
     pages = (length + page_size - 1) // page_size
     prealloc = policy.mmap_prealloc
     if policy.vma_index != VMA_INDEX_MAPLE:
-        prealloc = MMAP_PREALLOC_NOWAIT
+        prealloc = MMAP_PREALLOC_NONE_NOWAIT
 
     if prealloc == MMAP_PREALLOC_MAILED and preallocate_all(memory, mm) != 0:
         return -ENOMEM
@@ -550,7 +550,7 @@ def split_vma(memory: Memory, mm: int, vma: int, address: int, new_below: int) -
     elif policy.split == SPLIT_READD:
         error = update_tree(memory, mm, start, end, 0)
     if error != 0:
-        if policy.mmap_prealloc != MMAP_PREALLOC_NOWAIT or policy.split != SPLIT_READD:
+        if policy.mmap_prealloc != MMAP_PREALLOC_NONE_NOWAIT or policy.split != SPLIT_READD:
             kmem_cache_free(slub, zone, VM_AREA_STRUCT, new)
             kmem_cache_free(slub, zone, VM_REGION, region)
         return -ENOMEM
@@ -658,7 +658,7 @@ def unmap_vma(memory: Memory, mm: int, vma: int) -> int:
     end = nommu.vma[vma, VMA_END]
     error = update_tree(memory, mm, start, end, 0)
     if error != 0:
-        stopped = memory.zone.policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT
+        stopped = memory.zone.policy.mmap_prealloc == MMAP_PREALLOC_NONE_NOWAIT
         if stopped or memory.zone.policy.error_paths == ERROR_PATHS_FIXED:
             return -ENOMEM
     unlink_vma(nommu, mm, vma)
@@ -730,7 +730,7 @@ def exit_mmap(memory: Memory, mm: int) -> int:
             error = update_tree(memory, mm, start, end, 0)
             if error != 0:
                 failed = error
-                if policy.mmap_prealloc == MMAP_PREALLOC_NOWAIT:
+                if policy.mmap_prealloc == MMAP_PREALLOC_NONE_NOWAIT:
                     return -ENOMEM
         unlink_vma(nommu, mm, vma)
         delete_vma(memory, vma)

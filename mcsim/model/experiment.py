@@ -9,13 +9,12 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    ValidationError,
     ValidationInfo,
     WithJsonSchema,
     field_validator,
@@ -24,11 +23,12 @@ from pydantic import (
 from mcsim.errors import UserError, did_you_mean
 from mcsim.files import is_file, is_folder, parse_toml, read_text
 from mcsim.model import variants
-from mcsim.model.machine import Machine, check_ram
-from mcsim.model.section import CarriedError, Section, WholeNumber, user_error
+from mcsim.model.board import Board, load_board
+from mcsim.model.release import Policies, Variant
+from mcsim.model.section import CarriedError, Section, WholeNumber, section_of
 from mcsim.model.settings import Setting, apply
+from mcsim.model.shipped import shipped_files, shipped_folder
 from mcsim.model.units import DURATION_SYNTAX, SIZES_SYNTAX, format_size, parse_duration, parse_sizes
-from mcsim.model.variants import Policies, Variant
 
 MODEL_VERSION = 3  # rises when the same description would give other outcomes
 RNG_VERSION = "philox4x32-10/1"  # the generator and the layout of its counters
@@ -45,8 +45,6 @@ MAX_BOOTS = 1_000_000_000
 MAX_SEED = (1 << 63) - 1
 BOOTS_SYNTAX = f"a whole number from 1 to {MAX_BOOTS}"
 SEED_SYNTAX = "a whole number from 0 to 2^63 - 1"
-
-AnySection = TypeVar("AnySection", bound=Section)
 
 
 def _one_line(text: str) -> str:
@@ -84,7 +82,7 @@ def _duration(text: object) -> float:
 TEXT_OR_TEXTS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 Line = Annotated[str, AfterValidator(_one_line)]
 Sizes = Annotated[Any, WithJsonSchema(TEXT_OR_TEXTS)]
-VariantName = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(variants.SHIPPED)}, {"type": "string"}]})]
+VariantName = Annotated[str, WithJsonSchema({"anyOf": [{"enum": list(shipped_files("releases"))}, {"type": "string"}]})]
 
 
 class Question(Section):
@@ -156,6 +154,19 @@ class StopRules(Section):
         """The rules that are there; empty if there is none."""
         rules = self.model_dump(exclude_none=True)
         return rules if len(rules) > 1 else {}
+
+
+class MachineChoice(Section):
+    """`[machine]`: the board, and what is set on it by hand."""
+
+    board: str = Field(
+        default="m5208evb",
+        min_length=1,
+        description="the name of a shipped board (`mcsim list` prints them), or the path of a board file",
+    )
+    min_free_kbytes: int | None = Field(
+        default=None, ge=0, le=1 << 20, description="vm.min_free_kbytes set by hand, a whole number from 0"
+    )
 
 
 class WorkloadSource(Section):
@@ -236,7 +247,7 @@ class ExperimentFile(Section):
     """A whole experiment file."""
 
     experiment: Question = Field(description="a table: variants, ram, boots, seed")
-    machine: Machine = Field(default_factory=Machine, description="a table")
+    machine: MachineChoice = Field(default_factory=MachineChoice, description="a table: board, min_free_kbytes")
     workload: WorkloadSource = Field(description="a table: recordings = NAME, or file = PATH")
     timing: Timing = Field(default_factory=Timing, description="a table")
     sweep: Sweep = Field(default_factory=Sweep, description="a table: only, exclude")
@@ -258,7 +269,7 @@ class Document(Section):
     descriptions: dict[str, str]
     ram: list[int]
     skipped: list[list[Any]] = Field(default=[])
-    machine: dict[str, Any]
+    board: Board
     workload: Annotated[str, AfterValidator(_name_of_file)]
     workload_source: Annotated[str, AfterValidator(_name_of_file)] = ""
     timing: Timing
@@ -273,7 +284,7 @@ class Task:
 
     variant: str
     ram: int
-    machine: Machine
+    board: Board
     policies: Policies
     workload: str  # digest of the compiled workload, hexadecimal
     timing: Timing
@@ -282,9 +293,10 @@ class Task:
     def definition(self) -> dict[str, Any]:
         """What defines the outcomes, and nothing else."""
         return {
-            "machine": {**self.machine.model_dump(), "ram": self.ram},
+            "board": self.board.facts(),
             "model_version": MODEL_VERSION,
             "policies": self.policies.model_dump(),
+            "ram": self.ram,
             "rng_version": RNG_VERSION,
             "seed": self.seed,
             "timing": self.timing.model_dump(),
@@ -310,7 +322,7 @@ class Experiment:
     title: str
     variants: tuple[Variant, ...]
     ram: tuple[int, ...]
-    machine: Machine
+    board: Board
     workload: str
     timing: Timing
     boots: int
@@ -328,7 +340,7 @@ class Experiment:
         return {
             **({"skipped": [list(cell) for cell in sorted(self.skipped)]} if self.skipped else {}),
             "name": self.name,
-            "machine": self.machine.model_dump(),
+            "board": self.board.model_dump(mode="json"),
             "ram": list(self.ram),
             "seed": self.seed,
             "timing": self.timing.model_dump(),
@@ -369,7 +381,7 @@ class Experiment:
     def tasks(self, workload_digest: str) -> list[Task]:
         """All cells, RAM size by RAM size."""
         return [
-            Task(each.name, ram, self.machine, each.policies, workload_digest, self.timing, self.seed)
+            Task(each.name, ram, self.board, each.policies, workload_digest, self.timing, self.seed)
             for ram in self.ram
             for each in self.variants
             if (each.name, ram) not in self.skipped
@@ -422,21 +434,14 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def experiments_folder() -> Path:
-    """Where the shipped experiments lie: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    installed = package / "experiments"
-    return installed if installed.is_dir() else package.parent / "experiments"
-
-
 def shipped() -> dict[str, Path]:
     """The shipped experiments by name."""
-    return {path.stem: path for path in sorted(experiments_folder().glob("*.toml"))}
+    return shipped_files()
 
 
 def shipped_recordings() -> dict[str, Path]:
     """The folders of the shipped sets of recordings, by name."""
-    folder = experiments_folder() / "recordings"
+    folder = shipped_folder() / "recordings"
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
 
 
@@ -485,16 +490,8 @@ def parse(text: str, path: str | Path, settings: Sequence[Setting] = ()) -> Expe
         raise error.at(file=guilty.option if guilty else path) from None
 
 
-def _section(model: type[AnySection], values: object, *prefix: str) -> AnySection:
-    """Plain values as the table that they are to be; `prefix` is its key."""
-    try:
-        return model.model_validate(values)
-    except ValidationError as error:
-        raise user_error(error, model, prefix) from None
-
-
 def _of_document(values: object, source: str, path: str) -> Experiment:
-    document = _section(Document, values)
+    document = section_of(Document, values)
     names, ram = document.order, tuple(document.ram)
     if len(set(names)) < len(names) or not set(names) == document.variants.keys() == document.descriptions.keys():
         raise UserError("are not the same variants", key="order, variants, descriptions", valid="each variant once")
@@ -504,16 +501,13 @@ def _of_document(values: object, source: str, path: str) -> Experiment:
         if not variants.is_description(document.descriptions[name]):
             raise UserError("is not one line of text", key=f"descriptions.{name}")
         variants.check(document.variants[name], f"variants.{name}")
-    machine, stop = dict(document.machine), dict(document.stop)
-    # These are written with units in a file, and plainly in a document.
-    if type(machine.get("page_size")) is int:
-        machine["page_size"] = format_size(machine["page_size"])
+    stop = dict(document.stop)
+    # Written with a unit in a file, and plainly in a document.
     if isinstance(stop.get("wall_time"), float) and stop["wall_time"].is_integer():
         stop["wall_time"] = f"{stop['wall_time']:.0f}s"
-    board = _section(Machine, machine, "machine")
     for size in ram:
         try:
-            check_ram(board, size)
+            document.board.check_ram(size)
         except UserError as error:
             raise error.at(key="ram") from None
     if not ram or list(ram) != sorted(set(ram)):
@@ -524,12 +518,12 @@ def _of_document(values: object, source: str, path: str) -> Experiment:
         title=document.title,
         variants=tuple(Variant(name, document.descriptions[name], document.variants[name]) for name in names),
         ram=ram,
-        machine=board,
+        board=document.board,
         workload=document.workload_source or document.workload,
         timing=document.timing,
         boots=document.boots,
         seed=document.seed,
-        stop=_stop(_section(StopRules, stop, "stop"), names),
+        stop=_stop(section_of(StopRules, stop, "stop"), names),
         skipped=skipped,
         source=source,
         path=path,
@@ -548,17 +542,18 @@ def _skipped_of_document(rows: list[list[Any]], names: list[str], ram: tuple[int
 
 
 def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
-    file = _section(ExperimentFile, values)
+    file = section_of(ExperimentFile, values)
     question = file.experiment
-    ram = _ram(question.ram, file.machine)
-    chosen = _variants(question.variants, variants.resolve(file.variants))
+    board = _board(file.machine, path)
+    ram = _ram(question.ram, board)
+    chosen = _variants(question.variants, variants.resolve(file.variants), board)
     workload = _workload(file.workload, path)
     return Experiment(
         name=_name(question.name, path),
         title=question.title,
         variants=chosen,
         ram=ram,
-        machine=file.machine,
+        board=board,
         workload=workload,
         timing=_timing(file.timing, workload),
         boots=question.boots,
@@ -581,7 +576,16 @@ def _name(given: str | None, path: Path) -> str:
     return name
 
 
-def _variants(names: list[str], known: Mapping[str, Variant]) -> tuple[Variant, ...]:
+def _board(chosen: MachineChoice, path: Path) -> Board:
+    board = load_board(chosen.board, path.parent)
+    if chosen.min_free_kbytes is None:
+        return board
+    return board.model_copy(
+        update={"machine": board.machine.model_copy(update={"min_free_kbytes": chosen.min_free_kbytes})}
+    )
+
+
+def _variants(names: list[str], known: Mapping[str, Variant], board: Board) -> tuple[Variant, ...]:
     key = "experiment.variants"
     if not names:
         raise UserError("the list is empty", key=key, valid=", ".join(known))
@@ -592,14 +596,14 @@ def _variants(names: list[str], known: Mapping[str, Variant]) -> tuple[Variant, 
             raise UserError(f"{name!r} is not a variant{hint}", key=key, valid=", ".join(known))
         if name in names[:number]:
             raise UserError(f"{name!r} is named twice", key=key, valid="each variant once")
-    return tuple(known[name] for name in names)
+    return tuple(replace(known[name], policies=known[name].policies.on(board)) for name in names)
 
 
-def _ram(text: str | list[str], machine: Machine) -> tuple[int, ...]:
+def _ram(text: str | list[str], board: Board) -> tuple[int, ...]:
     try:
         sizes = parse_sizes(text)
         for size in sizes:
-            check_ram(machine, size)
+            board.check_ram(size)
     except UserError as error:
         raise error.at(key="experiment.ram") from None
     return sizes
@@ -615,7 +619,7 @@ def workload_timing(workload: str) -> WorkloadTiming:
         return WorkloadTiming()
     values = parse_toml(read_text(path, limit=MAX_FILE), path)
     try:
-        return _section(WorkloadTiming, values)
+        return section_of(WorkloadTiming, values)
     except UserError as error:
         raise error.at(file=path) from None
 
@@ -623,7 +627,7 @@ def workload_timing(workload: str) -> WorkloadTiming:
 def _timing(given: Timing, workload: str) -> Timing:
     """The timing of an experiment: what it does not say comes from its workload."""
     fitted = workload_timing(workload).timing.model_dump(exclude_unset=True)
-    return _section(Timing, {**fitted, **given.model_dump(exclude_unset=True)}, "timing")
+    return section_of(Timing, {**fitted, **given.model_dump(exclude_unset=True)}, "timing")
 
 
 def _stop(rules: StopRules, names: list[str]) -> StopRules:

@@ -16,6 +16,9 @@ class Section(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+AnySection = typing.TypeVar("AnySection", bound=Section)
+
+
 def user_error(error: ValidationError, model: type[Section], prefix: tuple[str, ...] = ()) -> UserError:
     """The first problem that pydantic found in `model`, as one message; `prefix` is the path of the table."""
     details = error.errors()
@@ -36,6 +39,14 @@ def user_error(error: ValidationError, model: type[Section], prefix: tuple[str, 
     if isinstance(cause, CarriedError):
         return UserError(f"{cause.error.what}{more}", key=key, valid=cause.error.valid or valid)
     return UserError(f"{_what(detail)}{more}", key=key, valid=valid)
+
+
+def section_of(model: type[AnySection], values: object, *prefix: str) -> AnySection:
+    """Plain values as the table that they are to be; `prefix` is its key. UserError if they are none."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise user_error(error, model, prefix) from None
 
 
 class CarriedError(ValueError):

@@ -22,7 +22,6 @@ seed = 1
 
 [machine]
 board = "m5208evb"
-page_size = "8K"
 
 # What boots: programs extracted from recordings of real boots. Your own board: `mcsim import`, then file = "FOLDER".
 [workload]

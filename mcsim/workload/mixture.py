@@ -60,9 +60,9 @@ class Workload:
 
 def recordings_folder() -> Path:
     """Where the shipped sets of extracted programs lie."""
-    from mcsim.model.experiment import experiments_folder
+    from mcsim.model.shipped import shipped_folder
 
-    return experiments_folder() / "recordings"
+    return shipped_folder() / "recordings"
 
 
 def shipped_workloads() -> dict[str, Path]:

@@ -59,9 +59,9 @@ class Counts:
 
 def open_counts_file() -> Path:
     """The counts that come with mcsim."""
-    from mcsim.model.experiment import experiments_folder
+    from mcsim.model.shipped import shipped_folder
 
-    return experiments_folder() / "counts" / "real-boots.csv"
+    return shipped_folder() / "counts" / "real-boots.csv"
 
 
 def read_counts(path: str | Path, environments: Iterable[str], variants: Iterable[str] = ()) -> Counts:

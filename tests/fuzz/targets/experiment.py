@@ -8,7 +8,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mcsim.model.experiment import Experiment, canonical_json, experiments_folder, load
+from mcsim.model.shipped import shipped_folder
+from mcsim.model.experiment import Experiment, canonical_json, load
 from mcsim.model.settings import Setting
 from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
@@ -63,11 +64,11 @@ KEYS = (
     "x",
     "a.b.c",
 )
-PROGRAM = experiments_folder() / "recordings" / "N" / "N_V0_64MB_j0_a.npz"
+PROGRAM = shipped_folder() / "recordings" / "N" / "N_V0_64MB_j0_a.npz"
 
 
 def prepare(corpus: Path) -> None:
-    texts = [path.read_text() for path in sorted(experiments_folder().glob("*.toml"))]
+    texts = [path.read_text() for path in sorted(shipped_folder().glob("*.toml"))]
     (corpus / "texts.json").write_text(json.dumps([BASE, *(text for text in texts if "file =" not in text)]))
     (corpus / "program.npz").symlink_to(PROGRAM)
     (corpus / "experiment.toml").write_text(BASE)

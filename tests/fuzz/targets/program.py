@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcsim.kernels.boot.program import GAP, B
-from mcsim.model.experiment import experiments_folder
+from mcsim.model.shipped import shipped_folder
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import archive, hostile_text, other_array, other_bytes, other_document
 from tests.fuzz.targets.workload import boots_alike
@@ -24,13 +24,13 @@ def prepare(corpus: Path) -> None:
     """One of the sources is a program by hand: it is small, so that more of it is hit. And kernels are compiled."""
     from mcsim.workload.handmade import read_workload
 
-    read_workload(experiments_folder() / "workloads" / "mmap-storm.toml").save(corpus / "small.npz")
+    read_workload(shipped_folder() / "workloads" / "mmap-storm.toml").save(corpus / "small.npz")
     boots_alike(str(corpus / "small.npz"), {"variant": 0, "ram": 0})
 
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
     name = choices.pick((*SOURCES, None, None))
-    source = corpus / "small.npz" if name is None else experiments_folder() / "recordings" / name
+    source = corpus / "small.npz" if name is None else shipped_folder() / "recordings" / name
     kind = choices.below(20)
     if kind == 0:
         content = other_bytes(choices, source.read_bytes())

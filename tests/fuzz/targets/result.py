@@ -13,7 +13,7 @@ import polars as pl
 
 import mcsim
 from mcsim.fidelity.results import verify
-from mcsim.model.experiment import experiments_folder
+from mcsim.model.shipped import shipped_folder
 from mcsim.run.progress import Silent
 from mcsim.store.result import Result
 from mcsim.store.store import Store
@@ -49,7 +49,7 @@ def prepare(corpus: Path) -> None:
 
 def write_experiment(corpus: Path) -> None:
     """The experiment file and its program."""
-    shutil.copy(experiments_folder() / "recordings" / "C" / "C_V0_64MB_j2_c.npz", corpus / "small.npz")
+    shutil.copy(shipped_folder() / "recordings" / "C" / "C_V0_64MB_j2_c.npz", corpus / "small.npz")
     (corpus / "small.toml").write_text(EXPERIMENT)
 
 

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mcsim.model.experiment import experiments_folder, workload_timing
+from mcsim.model.shipped import shipped_folder
+from mcsim.model.experiment import workload_timing
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import hostile_text, other_bytes, other_document, toml
 from tests.fuzz.oracle import demand
@@ -16,7 +17,7 @@ ENGINES = ("counted", "hypothesis", "atheris")
 
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
-    text = (experiments_folder() / "recordings" / choices.pick(("C", "N")) / "timing.toml").read_text()
+    text = (shipped_folder() / "recordings" / choices.pick(("C", "N")) / "timing.toml").read_text()
     kind = choices.below(10)
     if kind < 7:
         text = toml(other_document(choices, tomllib.loads(text)))

@@ -6,7 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mcsim.model.experiment import experiments_folder, load
+from mcsim.model.shipped import shipped_folder
+from mcsim.model.experiment import load
 from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import gentle_document, hostile_text, other_bytes, other_document, toml
@@ -43,7 +44,7 @@ def prepare(corpus: Path) -> None:
 
 
 def make(choices: Choices, corpus: Path, folder: Path) -> dict[str, Any]:
-    text = SMALL if choices.chance(80) else (experiments_folder() / "workloads" / "mmap-storm.toml").read_text()
+    text = SMALL if choices.chance(80) else (shipped_folder() / "workloads" / "mmap-storm.toml").read_text()
     kind = choices.below(10)
     if kind < 8:
         bend = gentle_document if kind < 4 else other_document
