@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots_on
+from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots
 from mcsim.kernels.boot.boot import make_boot
 from mcsim.kernels.boot.sched import EXEC_DELAY_DRAWN, Timing, make_sched
 from mcsim.kernels.linux.maple_tree import LAYOUT_32
@@ -90,7 +90,7 @@ def outcome_of(program: RecordedProgram, variant: str = "linux-6.1.y", ram_mb: i
     def run(first: int, count: int) -> list[Any]:
         outcomes = np.zeros(count, OUTCOME)
         try:
-            run_boots_on(arrays, policy, TIMING, sched, boot, SEED, first, outcomes)
+            run_boots(arrays, TIMING, policy, sched, boot, SEED, first, outcomes)
         except WrongProgramError as error:
             return [(error.why, error.row)]
         if look is not None:

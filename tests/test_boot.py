@@ -12,11 +12,9 @@ from mcsim.kernels.boot.batch import (
     NS_PER_COUNT,
     OUTCOME,
     PID_KERNEL,
-    Machine,
     WrongProgramError,
     draw_recordings,
     run_boots,
-    run_boots_on,
     write_outcome,
 )
 from mcsim.kernels.boot.boot import (
@@ -39,6 +37,7 @@ from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.extract import extract
 from mcsim.workload.program import mix
 from mcsim.workload.recording import read_recording
+from tests.kernel_boots import outcomes_of
 from tests.plain_kernels import plain_kernels
 from tests.test_sched import login, make_program, page
 
@@ -62,9 +61,8 @@ def policy(variant):
 
 
 def boots(first=0, count=20, ram=32, variant="maple-naive", seed=SEED, program=None, timing=NOISY):
-    outcomes = np.zeros(count, OUTCOME)
-    run_boots(program or recorded(), Machine(ram, 32), policy(variant), timing, seed, first, outcomes)
-    return outcomes
+    program = program or recorded()
+    return outcomes_of(program, policy(variant), timing, ram_mb=ram, seed=seed, first=first, count=count)
 
 
 class Bench:
@@ -78,7 +76,7 @@ class Bench:
 
     def run(self, number):
         outcomes = np.zeros(1, OUTCOME)
-        run_boots_on(self.program, self.policy, NOISY, self.sched, self.boot, SEED, number, outcomes)
+        run_boots(self.program, NOISY, self.policy, self.sched, self.boot, SEED, number, outcomes)
         return outcomes[0]
 
     def run_plainly(self, number):
@@ -121,8 +119,9 @@ def test_threads_change_nothing(workers):
 
 
 def test_compiled_boots_equal_plain_ones():
-    expected = np.zeros(3, OUTCOME)
-    plain.batch.run_boots(recorded(), Machine(32, 32), policy("mail-both"), NOISY, SEED, 1, expected)
+    modules = plain.batch, plain.boot, plain.sched
+    arguments = recorded(), policy("mail-both"), NOISY
+    expected = outcomes_of(*arguments, ram_mb=32, seed=SEED, first=1, count=3, modules=modules)
     assert np.array_equal(boots(1, 3, variant="mail-both"), expected)
 
 

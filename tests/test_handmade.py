@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from mcsim.errors import UserError
 from mcsim.kernels.boot import boot as boots
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.boot.batch import OUTCOME, Machine, run_boots
 from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
 from mcsim.kernels.boot.sched import COUNTS_PER_TICK, STREAM_STACK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.linux import nommu, slub
@@ -25,6 +24,7 @@ from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import FAILURE_CLASSES, lognormal_factors
 from mcsim.workload.handmade import POOL_WORKQUEUES, read_workload
 from mcsim.workload.program import RecordedProgram, mix
+from tests.kernel_boots import outcomes_of
 
 STORM = shipped_folder() / "workloads" / "mmap-storm.toml"
 SEED = 7
@@ -281,9 +281,7 @@ def run_one(program: flat.Program, ram_mb: int, bits: int, variant: str, number:
 
 
 def outcomes(program: flat.Program, ram_mb: int, bits: int, variant: str) -> np.ndarray:
-    rows = np.zeros(BOOTS, OUTCOME)
-    run_boots(program, Machine(ram_mb, bits), POLICIES[variant], TIMING, SEED, 0, rows)
-    return rows
+    return outcomes_of(program, POLICIES[variant], TIMING, ram_mb=ram_mb, seed=SEED, count=BOOTS, bits=bits)
 
 
 def pages_out(boot: boots.Boot) -> int:

@@ -25,7 +25,7 @@ from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot import sched
-from mcsim.kernels.boot.batch import OUTCOME, Machine, WrongProgramError, run_boots, slices
+from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots, slices
 from mcsim.kernels.boot.boot import SLABS, make_boot, slabs_for
 from mcsim.kernels.boot.sched import make_sched, run_boot
 from mcsim.kernels.linux import binfmt_flat, memblock, page_alloc, slub
@@ -36,11 +36,11 @@ from mcsim.model.variants import SHIPPED
 from mcsim.simulator import simulator
 from mcsim.simulator.population import Population
 from mcsim.simulator.walk import Walk
-from mcsim.studies.explain.blame import count
 from mcsim.workload import check, load
 from mcsim.workload.check import check_program
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram, mix
+from tests.kernel_boots import outcomes_of
 
 RECORDED = recorded()
 STORM = storm()
@@ -384,7 +384,7 @@ def wrong_boot(program: RecordedProgram, variant: str = "linux-6.1.y") -> WrongP
     check_program(program)
     with pytest.raises(WrongProgramError) as caught:
         policy = SHIPPED[variant].policies.for_kernels()
-        run_boots(mix([program]), Machine(64, 32), policy, TIMING, 1, 5, np.zeros(3, OUTCOME))
+        outcomes_of(mix([program]), policy, TIMING, ram_mb=64, seed=1, first=5, count=3)
     return caught.value
 
 
@@ -402,7 +402,7 @@ def test_a_boot_that_is_too_long_has_no_outcome(monkeypatch: pytest.MonkeyPatch)
     timing = simulator.kernel_timing(Timing(gap_sigma=0, boot_sigma=0, boot_median=10), mix([slow]))
     with pytest.raises(WrongProgramError) as caught:
         policy = SHIPPED["pre-maple"].policies.for_kernels()
-        run_boots(mix([slow]), Machine(64, 32), policy, timing, 1, 0, np.zeros(1, OUTCOME))
+        outcomes_of(mix([slow]), policy, timing, ram_mb=64, seed=1)
     assert caught.value.why == flat.TOO_LONG
 
 
@@ -417,13 +417,11 @@ def test_nothing_of_an_earlier_boot_decides() -> None:
     """A good program leaves mappings and references behind; the same work space then runs a wrong one."""
     good, bad = mix([STORM]), mix([munmap_before_mmap()])
     work, boot = make_sched(good), make_boot(good, 64, LAYOUT_32)
-    from mcsim.kernels.boot.batch import run_boots_on
-
     policy = SHIPPED["linux-6.1.y"].policies.for_kernels()
-    run_boots_on(good, policy, TIMING, work, boot, 1, 5, np.zeros(2, OUTCOME))
+    run_boots(good, TIMING, policy, work, boot, 1, 5, np.zeros(2, OUTCOME))
     assert (boot.mapping[:, 0] >= 0).any()
     with pytest.raises(WrongProgramError) as caught:
-        run_boots_on(bad, policy, TIMING, work, boot, 1, 5, np.zeros(1, OUTCOME))
+        run_boots(bad, TIMING, policy, work, boot, 1, 5, np.zeros(1, OUTCOME))
     assert caught.value.row == wrong_boot(munmap_before_mmap()).row
 
 
@@ -447,7 +445,7 @@ def test_every_command_refuses_such_a_boot_in_words(
     with pytest.raises(UserError, match=said):
         Walk(task, source, 0).finish()
     with pytest.raises(UserError, match=said):
-        count(task, source, [0, 1])
+        simulator.simulator_of(task, source).blame(np.array([0, 1]))
     with pytest.raises(UserError, match=said):
         Population(task, source, 2, 0, 0, 3, lambda boots: None).start()
     monkeypatch.chdir(tmp_path)
@@ -493,9 +491,8 @@ def test_thousands_of_live_mappings_fit_if_memory_does(variant: str, bits: int) 
     """With room for 64 slabs the simulator itself ran out of VMAs, which was told as a failed boot."""
     program = many_mappings(9_000)
     check_program(program)
-    outcomes = np.zeros(1, OUTCOME)
     policy = SHIPPED[variant].policies.for_kernels()
-    run_boots(mix([program]), Machine(128, bits), policy, TIMING, 1, 0, outcomes)
+    outcomes = outcomes_of(mix([program]), policy, TIMING, ram_mb=128, seed=1, bits=bits)
     assert outcomes["failed"].tolist() == [0]
 
 

@@ -17,7 +17,6 @@ import mcsim
 from mcsim.cli import run_cli
 from mcsim.cli.rare_command import page
 from mcsim.kernels.boot import splitting
-from mcsim.kernels.boot.batch import OUTCOME, Machine, run_boots
 from mcsim.kernels.boot.splitting import block_offsets
 from mcsim.model.experiment import canonical_json, load
 from mcsim.simulator import simulator
@@ -158,13 +157,7 @@ class TestParticles:
         boots = population(800, recording)
         boots.start()
         task = cell(32)
-        outcomes = np.zeros(800, OUTCOME)
-        timing = simulator.kernel_timing(task.timing)
-        first = FIRST_BOOT + ((recordings_of("C") + recording) << 28)
-        run_boots(
-            simulator.load_workload("C").arrays, Machine(32, 32), task.policies.for_kernels(), timing, task.seed, first,
-            outcomes,
-        )  # fmt: skip
+        outcomes = simulator.simulate(task, "C", FIRST_BOOT + ((recordings_of("C") + recording) << 28), 800)
         same = outcomes["recording"] == recording
         failed = outcomes["failed"][same] == 1
         assert 2 < failed.sum() < same.sum() - 2

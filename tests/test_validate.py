@@ -15,9 +15,9 @@ from mcsim.errors import UserError
 from mcsim.fidelity.model import score
 from mcsim.fidelity.model.counterfactual import (
     OTHER_RAM,
-    Bench,
     compare_order,
     pairs_out_of_order,
+    policies_of,
     programs,
     recorded_orders,
 )
@@ -28,6 +28,7 @@ from mcsim.fidelity.model.report import counterfactual_page, draw, page
 from mcsim.model.experiment import HostLoad
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
+from mcsim.simulator.single_program import SingleProgram
 
 HEADER = "env,variant,ram_mb,jitter,boots,failures,use\n"
 GOOD = "C,V0,32,0,20,19,check\n"
@@ -398,8 +399,8 @@ def test_with_the_real_kernels_the_old_tail_fails_more_often(tmp_path: Path) -> 
 
 
 @pytest.fixture(scope="module")
-def benches() -> list[Bench]:
-    return [Bench(program) for program in programs(["C_M3_64MB_j0_a", "N_V0_64MB_j0_b"])]
+def benches() -> list[SingleProgram]:
+    return [SingleProgram(program) for program in programs(["C_M3_64MB_j0_a", "N_V0_64MB_j0_b"])]
 
 
 def test_every_shipped_program_with_lanes_is_taken_if_none_is_named() -> None:
@@ -410,7 +411,7 @@ def test_every_shipped_program_with_lanes_is_taken_if_none_is_named() -> None:
         programs([str(folder / "N_V0_64MB_j0_a.npz")])
 
 
-def test_without_noise_the_order_is_near_the_recorded_one(benches: list[Bench]) -> None:
+def test_without_noise_the_order_is_near_the_recorded_one(benches: list[SingleProgram]) -> None:
     for bench in benches:
         found = compare_order(bench)
         assert found.order7_allocations > 60
@@ -420,11 +421,11 @@ def test_without_noise_the_order_is_near_the_recorded_one(benches: list[Bench]) 
         assert abs(free[0] - free[1]) < 0.1 * free[0]
 
 
-def test_the_recorded_order_equals_itself(benches: list[Bench], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_order_equals_itself(benches: list[SingleProgram], monkeypatch: pytest.MonkeyPatch) -> None:
     bench = benches[0]
 
     def recorded() -> Any:
-        bench.place_recorded("V0", 64)
+        bench.place_recorded(policies_of("V0"), 64)
         return bench.recorded_stream
 
     monkeypatch.setattr(bench, "run_without_noise", recorded)
@@ -442,13 +443,13 @@ def test_pairs_out_of_order_are_counted() -> None:
 
 def test_the_recorded_order_fails_elsewhere_as_expected() -> None:
     """It had 12 where we have 13; all other counts are equal. Our pages are exact in all 21 recordings."""
-    both = recorded_orders([Bench(program) for program in programs() if program.environment == "C"])
+    both = recorded_orders([SingleProgram(program) for program in programs() if program.environment == "C"])
     failures = {each.tail: dict(zip(OTHER_RAM, each.failures, strict=True)) for each in both}
     assert failures[OLD] == {30: 10, 31: 0, 32: 20, 33: 17, 34: 13, 35: 5}
     assert failures[NEW] == {30: 4, 31: 0, 32: 12, 33: 2, 34: 2, 35: 0}
 
 
-def test_the_table_of_recorded_boots_is_narrow_and_judges(benches: list[Bench]) -> None:
+def test_the_table_of_recorded_boots_is_narrow_and_judges(benches: list[SingleProgram]) -> None:
     text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))
     assert max(map(len, text.splitlines())) <= 72
     assert "C_M3_64MB_j0_a" in text

@@ -8,7 +8,6 @@ import pytest
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.kernels.boot.batch import OUTCOME, Machine, run_boots
 from mcsim.kernels.boot.sched import Timing
 from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import lognormal_factors
@@ -16,6 +15,7 @@ from mcsim.workload import load, shipped_workloads
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import read_recording
+from tests.kernel_boots import outcomes_of
 
 RECORDINGS = Path(__file__).parent / "data" / "recordings"
 
@@ -51,9 +51,8 @@ def test_an_imported_folder_boots(tmp_path: Path, capsys: pytest.CaptureFixture[
     workload = load(tmp_path)
     assert len(workload.user_phases) == len(sources)
     factors = lognormal_factors(0.15)
-    outcomes = np.zeros(4, OUTCOME)
     policy = SHIPPED["linux-6.1.y"].policies.for_kernels()
-    run_boots(workload.arrays, Machine(64, 32), policy, Timing(factors, factors, 0), 1, 0, outcomes)
+    outcomes = outcomes_of(workload.arrays, policy, Timing(factors, factors, 0), ram_mb=64, seed=1, count=4)
     assert not outcomes["failed"].any()
     assert (outcomes["time_us"] > 1_000_000).all()
 

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsim.kernels.boot import batch
-from mcsim.kernels.boot.boot import RESULT_POSITION, Boot, make_boot, place_boot
+from mcsim.kernels.boot.boot import RESULT_POSITION, Boot, place_boot
 from mcsim.kernels.boot.sched import STREAM_LENGTH, make_sched, run_boot
-from mcsim.kernels.linux.maple_tree import LAYOUT_32
 from mcsim.kernels.linux.page_alloc import ZONE_END_PFN, Zone, make_zone
 from mcsim.model.experiment import load
-from mcsim.simulator.simulator import kernel_timing, load_workload
+from mcsim.simulator.simulator import kernel_timing, load_workload, make_memory
 
 
 class Laboratory:
@@ -26,11 +25,12 @@ class Laboratory:
         self.timing = kernel_timing(experiment.timing)
         self.policies = {each.name: each.policies.for_kernels() for each in experiment.variants}
         self.seed = experiment.seed
+        self.machine = experiment.machine
         self.sched = make_sched(self.program)
 
     def boot(self, ram_mb: int, fresh_zone: Zone | None = None) -> Boot:
         """Memory for boots of a RAM size, or of a zone as it is after the hand-over."""
-        boot = make_boot(self.program, ram_mb, LAYOUT_32)
+        boot = make_memory(self.program, self.machine, ram_mb << 20)
         if fresh_zone is None:
             return boot
         pages = int(fresh_zone.scalar[ZONE_END_PFN])
@@ -40,7 +40,7 @@ class Laboratory:
         """Outcomes (mcsim.kernels.boot.batch.OUTCOME) of boots 0 to `boots` - 1."""
         outcomes = np.zeros(boots, batch.OUTCOME)
         policy = self.policies[variant]
-        batch.run_boots_on(self.program, policy, self.timing, self.sched, boot, self.seed, 0, outcomes)
+        batch.run_boots(self.program, self.timing, policy, self.sched, boot, self.seed, 0, outcomes)
         return outcomes
 
     def place(self, boot: Boot, variant: str, outcome: Any, length: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""Many boots of one machine under one variant: the only entry that the Python face calls."""
+"""Many boots of one machine under one variant, in work space of the caller."""
 
 import time
 from collections.abc import Iterator
@@ -15,7 +15,6 @@ from mcsim.kernels.boot.boot import (
     RESULT_WRONG,
     Boot,
     begin_boot,
-    make_boot,
     place_entry,
     restore_init,
     save_init,
@@ -29,14 +28,12 @@ from mcsim.kernels.boot.sched import (
     WRONG_ROW,
     Sched,
     Timing,
-    make_sched,
     reset_sched,
     run_step,
 )
 from mcsim.kernels.boot.sched import WRONG as WHY_WRONG
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.jit.rng import PURPOSE_PRE_INIT, PURPOSE_RECORDING, random_below
-from mcsim.kernels.linux.machine import Machine, Policy
 from mcsim.kernels.linux.page_alloc import largest_free_order, nr_free_pages
 
 PID_KERNEL = 0  # whose request failed, where no process had made it
@@ -221,24 +218,6 @@ def simulate_boots(
 
 def run_boots(
     program: Program,
-    machine: Machine,
-    policy: Policy,
-    timing: Timing,
-    seed: int,
-    first: int,
-    outcomes: NDArray[np.void],
-) -> None:
-    """Fill outcomes[i] (OUTCOME) for boot first + i of one machine under one policy.
-
-    Boot k depends on nothing but the arguments and k. Thread-safe: each call makes its own work space and lets go of
-    the GIL. Raises WrongProgramError for a boot that has no outcome.
-    """
-    boot = make_boot(program, machine, policy)
-    run_boots_on(program, timing, make_sched(program, machine), boot, seed, first, outcomes)
-
-
-def run_boots_on(
-    program: Program,
     timing: Timing,
     sched: Sched,
     boot: Boot,
@@ -246,7 +225,12 @@ def run_boots_on(
     first: int,
     outcomes: NDArray[np.void],
 ) -> None:
-    """`run_boots` in work space of the caller, where the last of the boots can be looked at afterwards."""
+    """Fill outcomes[i] (OUTCOME) for boot first + i of one machine under one policy.
+
+    Boot k depends on nothing but program, timing, policy, seed, k and what `boot` was made for: not on what the work
+    space (`sched`, `boot`) was used for before. The last of the boots can be looked at there afterwards. Lets go of the
+    GIL. Raises WrongProgramError for a boot that has no outcome.
+    """
     draw_recordings(program, sched, seed, first, outcomes)
     # Alike ones together: what they have in common is then in the processor's caches.
     order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))

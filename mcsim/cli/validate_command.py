@@ -167,11 +167,12 @@ def _check_table(table: Path) -> None:
 
 def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
     """Rung 3: recorded boots once more."""
-    from mcsim.fidelity.model.counterfactual import Bench, compare_order, programs, recorded_orders
+    from mcsim.fidelity.model.counterfactual import compare_order, programs, recorded_orders
     from mcsim.fidelity.model.report import counterfactual_page
     from mcsim.files import write_each
+    from mcsim.simulator.single_program import SingleProgram
 
-    benches = [Bench(program) for program in programs(recordings)]
+    benches = [SingleProgram(program) for program in programs(recordings)]
     text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))
     path = folder / "counterfactual.txt"
     write_each({path: text.encode()})

@@ -5,22 +5,19 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcsim.errors import InvariantViolatedError
 from mcsim.model.experiment import Task
 from mcsim.run.compiling import compiling
 from mcsim.run.progress import Progress
-from mcsim.simulator import simulator
+from mcsim.simulator.checked import indices_are_checked, number_of_invariants, simulate
 from mcsim.store.shard import Shard
 from mcsim.store.store import Store
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from mcsim.kernels.boot.program import Program
-    from mcsim.kernels.boot.sched import Sched
 
 CHUNK = 8  # boots that a worker checks at a time: about a second
 
@@ -62,9 +59,6 @@ def check_boots(
     import numpy as np
     from joblib import Parallel, delayed
 
-    from mcsim.kernels.boot.invariants import INVARIANTS
-    from mcsim.kernels.jit.compile import config
-
     chunks = [
         (task, start, min(CHUNK, last + 1 - start))
         for place, task in enumerate(tasks)
@@ -92,44 +86,10 @@ def check_boots(
         boots=sum(count for _, _, count in chunks),
         cells=len(parts),
         checks=checks,
-        invariants=len(INVARIANTS),
-        bounds=bool(config.BOUNDSCHECK) and not config.DISABLE_JIT,
+        invariants=number_of_invariants(),
+        bounds=indices_are_checked(),
         outcomes={each: np.concatenate(some) for each, some in parts.items()},
     )
-
-
-def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[np.void], int]:
-    """What `mcsim.simulator.simulator.simulate` returns, and how many times all invariants were checked.
-
-    InvariantViolatedError if one does not hold, or if an index leaves its array (where indices are checked).
-    """
-    import numpy as np
-
-    from mcsim.kernels.boot import batch, boot, invariants, sched
-    from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
-
-    workload = simulator.load_workload(source)
-    program = workload.arrays
-    memory = boot.make_boot(program, task.ram >> 20, LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32)
-    timing = simulator.kernel_timing(task.timing, program)
-    lanes = sched.make_sched(program)
-    check = invariants.make_boot_check(memory)
-    outcomes = np.zeros(count, batch.OUTCOME)
-    batch.draw_recordings(program, lanes, task.seed, first, outcomes)
-    order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))
-    single = invariants.one_request_a_phase(program)
-    policy = task.policies.for_kernels()
-    try:
-        ended = invariants.check_boots(
-            program, single, timing, policy, lanes, memory, check, task.seed, first, order, outcomes
-        )
-    except IndexError as error:
-        raise InvariantViolatedError(f"{_place(task, program, lanes, check.at)}: {error}") from error
-    if ended == invariants.VIOLATED:
-        raise InvariantViolatedError(f"{_place(task, program, lanes, check.at)}: {invariants.words_of(check)}")
-    if ended == batch.WRONG:
-        raise simulator.no_outcome(workload, int(check.at[invariants.BOOT_NUMBER]), memory.result)
-    return outcomes, int(check.at[invariants.CHECKS])
 
 
 def compare(checked: Checked, tasks: Sequence[Task], store: Store) -> Checked:
@@ -149,30 +109,3 @@ def compare(checked: Checked, tasks: Sequence[Task], store: Store) -> Checked:
                     raise InvariantViolatedError(f"boot {row['boot']} of {task.label}: {words}")
             equal += 1
     return replace(checked, equal=equal)
-
-
-def _place(task: Task, program: Program, lanes: Sched, at: NDArray[np.int64]) -> str:
-    """The request after which something was wrong: `boot 7 of mail-both at 32M, after request 12 (mmap)`."""
-    from mcsim.kernels.boot import invariants, sched
-    from mcsim.kernels.boot import program as flat
-
-    number, position, row = (int(at[each]) for each in (invariants.BOOT_NUMBER, invariants.POSITION, invariants.ROW))
-    start = f"boot {number} of {task.label}"
-    if position < 0 and row < 0:
-        return f"{start}, before its first request"
-    if position < 0:
-        kind = _named(flat, "PRE_", int(program.pre_init[row, flat.PRE_KIND]))
-        return f"{start}, after row {row} of the pre-init phases ({kind})"
-    what = int(lanes.stream[position])
-    if what >= 0:
-        kind = _named(flat, "OP_", int(program.op[what, flat.KIND]))
-    else:
-        kind = _named(sched, "STREAM_", max(what, sched.STREAM_STACK_FREE))
-    return f"{start}, after request {position} ({kind})"
-
-
-def _named(module: Any, prefix: str, value: int) -> str:
-    """The name of a constant of a module, as in the source."""
-    columns = ("PRE_KIND", "PRE_A", "PRE_B", "PRE_C", "PRE_COLUMNS", "OP_COLUMNS", "STREAM_LENGTH")
-    names = [each for each in vars(module) if each.startswith(prefix) and each not in columns]
-    return next((each for each in names if getattr(module, each) == value), str(value))

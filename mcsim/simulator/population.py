@@ -50,20 +50,11 @@ class Population:
         """`tell` is told of boots that have been simulated; `order` is that of the blocks that may run out."""
         import numpy as np
 
-        from mcsim.kernels.boot.boot import make_boot
-        from mcsim.kernels.boot.sched import make_sched
         from mcsim.kernels.boot.splitting import RECORDING, block_offsets
-        from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
 
-        self._workload = simulator.load_workload(source)
-        program = self._workload.arrays
-        layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
+        self._simulator = simulator.Simulator(task, simulator.load_workload(source))
+        program = self._simulator.program
         offset = block_offsets(program)
-        self._boot = make_boot(program, task.ram >> 20, layout)
-        self._cell = (
-            *(program, simulator.kernel_timing(task.timing, program), task.policies.for_kernels()),
-            *(make_sched(program), self._boot),
-        )
         self._how = (task.seed, offset, order)
         self._seed = task.seed
         self._first = FIRST_BOOT + ((repetition * len(program.recording) + recording) << BOOTS_SHIFT)
@@ -106,10 +97,9 @@ class Population:
         for part in slices(len(self.dangers), SLICE):
             dangers = self.dangers[part]
             where = (self._first + self.boots, move, level, self._proposal, self._particles[part], dangers)
-            accepted = move_particles(*self._cell, *self._how, *where)
+            accepted = move_particles(*self._simulator.cell, *self._how, *where)
             if accepted < 0:
-                boot = self._first + self.boots - 1 - accepted
-                raise simulator.no_outcome(self._workload, boot, self._boot.result)
+                raise self._simulator.no_outcome(self._first + self.boots - 1 - accepted)
             taken += accepted
             self.boots += len(dangers)
             self._tell(len(dangers))

@@ -1,20 +1,28 @@
-"""The one place where the Python face calls the kernels."""
+"""The only place that makes the work space of boots and has the kernels boot in it; all else asks here."""
 
 from __future__ import annotations
 
 import math
+import threading
 from functools import lru_cache
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mcsim.errors import UserError
 from mcsim.model.experiment import Task, Timing
+from mcsim.model.machine import Machine
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mcsim.kernels.boot.boot import Boot
+    from mcsim.kernels.boot.page_owner import Blame
     from mcsim.kernels.boot.program import Program
+    from mcsim.kernels.boot.sched import Sched
+    from mcsim.kernels.boot.sched import Timing as KernelTiming
+    from mcsim.kernels.linux.policy import Policy
+    from mcsim.workload import Workload
 
 MOST = 2**63 - 2**32  # int64, with room for what rounding adds
 REASONS = {
@@ -45,34 +53,90 @@ def load_workload(source: str) -> Any:
 def simulate(task: Task, source: str, first: int, count: int) -> NDArray[np.void]:
     """Outcomes of `count` boots of one task from boot `first` on, an array of `mcsim.kernels.boot.batch.OUTCOME`.
 
-    `source` is what `load_workload` takes; its digest is `task.workload`. UserError for a boot without an outcome.
+    `source` is what `load_workload` takes; its digest is `task.workload`. Thread-safe; lets go of the GIL. UserError
+    for a boot without an outcome.
     """
-    import numpy as np
+    return simulator_of(task, source).outcomes(first, count)
 
-    from mcsim.kernels.boot import batch
 
-    machine = batch.Machine(ram_mb=task.ram >> 20, pointer_bits=task.machine.pointer_bits)
+def simulator_of(task: Task, source: str) -> Simulator:
+    """The simulator of a task in this thread: the one that it used last, if that is of the same task and workload."""
     workload = load_workload(source)
-    timing = kernel_timing(task.timing, workload.arrays)
-    outcomes = np.zeros(count, dtype=batch.OUTCOME)
-    policy = task.policies.for_kernels()
-    try:
-        batch.run_boots(workload.arrays, machine, policy, timing, task.seed, first, outcomes)
-    except batch.WrongProgramError as error:
-        raise _without_outcome(workload, error.boot, error.why, error.row) from None
-    return outcomes
+    kept: Simulator | None = getattr(_of_thread, "simulator", None)
+    if kept is None or kept.task != task or kept.workload is not workload:
+        kept = _of_thread.simulator = Simulator(task, workload)
+    return kept
 
 
-def no_outcome(workload: Any, boot: int, result: NDArray[np.int64]) -> UserError:
-    """What to say of a boot that has no outcome; `result` is its `mcsim.kernels.boot.boot.Boot.result`."""
-    from mcsim.kernels.boot.boot import RESULT_ROW, RESULT_WRONG
-
-    return _without_outcome(workload, boot, int(result[RESULT_WRONG]), int(result[RESULT_ROW]))
+_of_thread = threading.local()  # saves making work space for every chunk; decides no outcome
 
 
-def _without_outcome(workload: Any, boot: int, why: int, row: int) -> UserError:
-    where = f"boot {boot}" if row < 0 else f"boot {boot}: {workload.place(row)}"
-    return UserError(f"has no outcome: {REASONS[why]}", file=f"workload {workload.name}", key=where)
+class Simulator:
+    """Boots of one task, one after another in work space made once. One thread at a time.
+
+    program, timing, policy: as the kernels read them. sched, boot: the work space, where the last boot can be looked
+    at. Every boot begins by resetting it, also after one that was interrupted or has no outcome.
+    """
+
+    def __init__(self, task: Task, workload: Workload) -> None:
+        """Make the work space. UserError for a timing that is too long for the kernels' numbers."""
+        from mcsim.kernels.boot.sched import make_sched
+
+        self.task, self.workload = task, workload
+        self.program: Program = workload.arrays
+        self.timing = kernel_timing(task.timing, self.program)
+        self.policy = task.policies.for_kernels()
+        self.sched = make_sched(self.program)
+        self.boot = make_memory(self.program, task.machine, task.ram)
+
+    @property
+    def cell(self) -> tuple[Program, KernelTiming, Policy, Sched, Boot]:
+        """What kernels that drive boots take first: program, timing, policy, sched, boot."""
+        return self.program, self.timing, self.policy, self.sched, self.boot
+
+    def outcomes(self, first: int, count: int) -> NDArray[np.void]:
+        """Outcomes (`mcsim.kernels.boot.batch.OUTCOME`) of `count` boots from boot `first` on; see `simulate`."""
+        import numpy as np
+
+        from mcsim.kernels.boot import batch
+
+        outcomes = np.zeros(count, dtype=batch.OUTCOME)
+        try:
+            batch.run_boots(*self.cell, self.task.seed, first, outcomes)
+        except batch.WrongProgramError as error:
+            raise self.no_outcome(error.boot) from None
+        return outcomes
+
+    def blame(self, numbers: NDArray[np.int64]) -> Blame:
+        """Sums over the failing ones of these boots: who holds the pages of blocks. Lets go of the GIL."""
+        import numpy as np
+
+        from mcsim.kernels.boot import batch, page_owner
+
+        sums = page_owner.make_blame()
+        found = page_owner.make_page_owners(self.program, self.boot.zone)
+        outcomes = np.zeros(len(numbers), batch.OUTCOME)
+        for part in batch.slices(len(numbers)):
+            done = page_owner.blame_boots(*self.cell, found, sums, self.task.seed, numbers[part], outcomes[part])
+            if done < len(numbers[part]):
+                raise self.no_outcome(int(numbers[part][done]))
+        return sums
+
+    def no_outcome(self, number: int) -> UserError:
+        """What to say of boot `number`, the last that ran: it has no outcome."""
+        from mcsim.kernels.boot.boot import RESULT_ROW, RESULT_WRONG
+
+        why, row = int(self.boot.result[RESULT_WRONG]), int(self.boot.result[RESULT_ROW])
+        where = f"boot {number}" if row < 0 else f"boot {number}: {self.workload.place(row)}"
+        return UserError(f"has no outcome: {REASONS[why]}", file=f"workload {self.workload.name}", key=where)
+
+
+def make_memory(program: Program, machine: Machine, ram: int) -> Boot:
+    """The memory of a machine with `ram` bytes, for boots of a program."""
+    from mcsim.kernels.boot.boot import make_boot
+    from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
+
+    return make_boot(program, ram >> 20, LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32)
 
 
 def why_wrong(why: int, row: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +15,10 @@ from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc
 from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
-from mcsim.kernels.linux.memblock import PAGE_SIZE, PAGES_PER_MB
+from mcsim.kernels.linux.memblock import PAGE_SIZE
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.simulator import simulator
 from mcsim.simulator.owners import OWNERS
-from mcsim.workload import Workload
 
 KERNEL = "kernel"  # what stands for a process where there is none
 
@@ -107,19 +104,16 @@ class Walk:
             valid = f"a whole number from 0 to {MAX_BOOTS - 1}"
             raise UserError(f"{number} is out of range", key="--boot", valid=valid)
         self.task, self.number = task, number
-        self.workload: Workload = simulator.load_workload(source)
-        self.program = self.workload.arrays
-        self._policy: Any = task.policies.for_kernels()
-        self._sched = sched.make_sched(self.program)
+        self._simulator = simulator.Simulator(task, simulator.load_workload(source))
+        self.workload, self.program, self.boot = self._simulator.workload, self._simulator.program, self._simulator.boot
+        self._policy, self._sched = self._simulator.policy, self._simulator.sched
         scratch = self._sched.scratch
         self.recording = batch.recording_of(self.program, task.seed, number, scratch)
         self.phase = batch.pre_init_of(self.program, task.seed, number, scratch)
-        timing = simulator.kernel_timing(task.timing, self.program)
-        layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
-        self.boot = kernel_boot.make_boot(self.program, task.ram // PAGE_SIZE // PAGES_PER_MB, layout)
+        timing = self._simulator.timing
         if not sched.run_boot(self.program, timing, self._sched, task.seed, number, self.recording):
             kernel_boot.wrong(self.boot, self._sched.clock[sched.WRONG], self._sched.clock[sched.WRONG_ROW])
-            raise simulator.no_outcome(self.workload, number, self.boot.result)
+            raise self._simulator.no_outcome(number)
         self.length = int(self._sched.clock[sched.STREAM_LENGTH])
         self.position = 0  # of the entry to be placed next
         self.boot.pre_handle[:, 0] = -1  # kernels/boot/page_owner.py needs it
@@ -129,7 +123,7 @@ class Walk:
 
     def _check(self) -> None:
         if self.boot.result[kernel_boot.RESULT_WRONG] != flat.RIGHT:
-            raise simulator.no_outcome(self.workload, self.number, self.boot.result)
+            raise self._simulator.no_outcome(self.number)
 
     @property
     def ended(self) -> bool:

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsim.kernels.boot import batch, page_owner
-from mcsim.kernels.boot.boot import make_boot
-from mcsim.kernels.boot.sched import make_sched
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
+from mcsim.kernels.boot import page_owner
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
 from mcsim.run.compiling import compiling
 from mcsim.run.progress import Progress, Silent
-from mcsim.simulator import simulator
 from mcsim.simulator.owners import OWNERS, owner_set
+from mcsim.simulator.simulator import simulator_of
 from mcsim.stats.intervals import interval
 
 if TYPE_CHECKING:
@@ -156,28 +153,6 @@ def mean(total: int, squared: int, count: int, level: float) -> tuple[float, flo
     return middle, max(0.0, middle - half), middle + half
 
 
-def count(task: Task, source: str, numbers: Sequence[int] | NDArray[np.int64]) -> page_owner.Blame:
-    """Sums over the failing ones of these boots of a task. Thread-safe; lets go of the GIL.
-
-    `source` is what `mcsim.simulator.simulator.load_workload` takes.
-    """
-    workload = simulator.load_workload(source)
-    program = workload.arrays
-    layout = LAYOUT_64 if task.machine.pointer_bits == 64 else LAYOUT_32
-    boot = make_boot(program, task.ram >> 20, layout)
-    wanted = np.ascontiguousarray(numbers, np.int64)
-    sums = page_owner.make_blame()
-    timing = simulator.kernel_timing(task.timing, program)
-    cell = (program, timing, task.policies.for_kernels(), make_sched(program), boot)
-    found = page_owner.make_page_owners(program, boot.zone)
-    outcomes = np.zeros(len(wanted), batch.OUTCOME)
-    for part in batch.slices(len(wanted)):
-        done = page_owner.blame_boots(*cell, found, sums, task.seed, wanted[part], outcomes[part])
-        if done < len(wanted[part]):
-            raise simulator.no_outcome(workload, int(wanted[part][done]), boot.result)
-    return sums
-
-
 def tally(
     task: Task,
     source: str,
@@ -194,16 +169,16 @@ def tally(
     from joblib import Parallel, delayed
 
     found = Tally(task) if into is None else into
-    wanted = np.asarray(numbers, np.int64)
+    wanted = np.ascontiguousarray(numbers, np.int64)
     progress = Silent() if progress is None else progress
     chunks = [wanted[first : first + CHUNK] for first in range(0, len(wanted), CHUNK)]
 
     def work(chunk: NDArray[np.int64]) -> tuple[int, page_owner.Blame]:
-        return len(chunk), count(task, source, chunk)
+        return len(chunk), simulator_of(task, source).blame(chunk)
 
     with progress:
         with compiling("blame", progress):
-            count(task, source, wanted[:0])
+            simulator_of(task, source).blame(wanted[:0])
         progress.start(len(wanted))
         parallel = Parallel(n_jobs=workers, backend="threading", return_as="generator_unordered")
         finished = parallel(delayed(work)(chunk) for chunk in chunks)
