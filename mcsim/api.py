@@ -82,7 +82,7 @@ def run(
     threads = engine.workers_or_all(workers)
     if check:
         dealt = Shard() if part is None else part
-        chosen = select(loaded.tasks(simulator.load_workload(loaded.workload).digest), names, sizes)
+        chosen = select(loaded.tasks(simulator.load_workload(loaded.workload, loaded.board).digest), names, sizes)
         if loaded.stop.given():  # then a shard has whole cells, as in engine.run()
             chosen, dealt = dealt.whole_sizes(chosen), Shard()
         checked = check_boots(chosen, loaded.workload, wanted, dealt, threads, progress)

@@ -21,7 +21,7 @@ def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[st
 
     if not 0 <= boot < MAX_BOOTS:
         raise UserError(f"{boot} is out of range", key="--boot", valid=f"a whole number from 0 to {MAX_BOOTS - 1}")
-    workload = simulator.load_workload(experiment.workload)
+    workload = simulator.load_workload(experiment.workload, experiment.board)
     tasks = select(experiment.tasks(workload.digest), variants, ram)
     engine.warm_up(tasks[0], experiment.workload, PlainLines(sys.stderr))  # there is one, else `select` had refused
     for task in tasks:

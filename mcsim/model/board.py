@@ -295,6 +295,12 @@ class Board(Section):
             return next(each.ranges for each in self.memblock.reserved if each.ram == ram)
         return _top_down(self, ram)
 
+    def all_ram(self) -> tuple[int, ...]:
+        """Every size of RAM (bytes) that the board can have, ascending."""
+        if self.memblock.reserved:
+            return tuple(sorted(each.ram for each in self.memblock.reserved))
+        return tuple(range(self.ram.smallest, self.ram.largest + 1, self.ram.step))
+
     def sizes(self) -> str:
         """The sizes of RAM that the board can have, in words."""
         if self.memblock.reserved:

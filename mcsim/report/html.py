@@ -54,7 +54,7 @@ def question(view: View) -> str:
     kernels = f"with which of {len(names)} kernels" if len(names) > 1 else f"with {names.pop()}"
     span = f"at which of {len(sizes)} RAM sizes from {sizes[0]} to {sizes[-1]}" if len(sizes) > 1 else f"at {sizes[0]}"
     return (
-        f"How likely is a boot of workload {Path(experiment.workload).name} on {experiment.machine.board} to run out "
+        f"How likely is a boot of workload {Path(experiment.workload).name} on {experiment.board.name} to run out "
         f"of contiguous memory, {kernels}, {span}?"
     )
 

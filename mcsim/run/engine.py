@@ -132,7 +132,7 @@ def run(
     """
     started = time.monotonic()
     shard = Shard() if shard is None else shard
-    workload = simulator.load_workload(experiment.workload)
+    workload = simulator.load_workload(experiment.workload, experiment.board)
     tasks = experiment.tasks(workload.digest)
     selected = list(select_tasks(tasks))
     rules = experiment.stop.given()

@@ -26,7 +26,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
     from mcsim.kernels.boot import batch, invariants
 
     used = simulator_of(task, source)
-    program, timing, policy, sched, boot = used.cell
+    program, timing, sched, boot = used.cell
     check = invariants.make_boot_check(boot)
     outcomes = np.zeros(count, batch.OUTCOME)
     batch.draw_recordings(program, sched, task.seed, first, outcomes)
@@ -34,7 +34,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
     single = invariants.one_request_a_phase(program)
     try:
         ended = invariants.check_boots(
-            program, single, timing, policy, sched, boot, check, task.seed, first, order, outcomes
+            program, single, timing, sched, boot, check, task.seed, first, order, outcomes
         )
     except IndexError as error:
         raise InvariantViolatedError(f"{_place(task, program, sched, check.at)}: {error}") from error

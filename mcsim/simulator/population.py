@@ -52,7 +52,7 @@ class Population:
 
         from mcsim.kernels.boot.splitting import RECORDING, block_offsets
 
-        self._simulator = simulator.Simulator(task, simulator.load_workload(source))
+        self._simulator = simulator.Simulator(task, simulator.load_workload(source, task.board))
         program = self._simulator.program
         offset = block_offsets(program)
         self._how = (task.seed, offset, order)
@@ -113,7 +113,7 @@ def warm_up(task: Task, source: str, order: int) -> None:
 
 def recordings_of(source: str) -> int:
     """How many recordings the workload has; a boot draws each as likely as another."""
-    return len(simulator.load_workload(source).arrays.recording)
+    return len(simulator.load_workload(source, task.board).arrays.recording)
 
 
 def largest_order(task: Task, source: str) -> int:
@@ -122,9 +122,9 @@ def largest_order(task: Task, source: str) -> int:
     from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 
     largest = 1
-    for image in simulator.load_workload(source).arrays.image.tolist():
+    for image in simulator.load_workload(source, task.board).arrays.image.tolist():
         bss, stack, relocs = image[flat.IMAGE_BSS], image[flat.IMAGE_STACK], image[flat.IMAGE_RELOCS]
         text, data = image[flat.IMAGE_TEXT], image[flat.IMAGE_DATA] + flat_extra(bss, stack, relocs)
         together = image[flat.IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP)
         largest = max(largest, text + data if together else max(text, data))
-    return (-(-largest // task.machine.page_size) - 1).bit_length()
+    return (-(-largest // task.board.machine.page_size) - 1).bit_length()

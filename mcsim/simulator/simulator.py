@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.errors import UserError
 from mcsim.model.experiment import Task, Timing
-from mcsim.model.machine import Machine
+from mcsim.model.release import Policies
+from mcsim.simulator.machine import machine_of, policy_of
+from mcsim.model.board import Board
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
     from mcsim.kernels.boot.program import Program
     from mcsim.kernels.boot.sched import Sched
     from mcsim.kernels.boot.sched import Timing as KernelTiming
-    from mcsim.kernels.linux.policy import Policy
     from mcsim.workload import Workload
 
 MOST = 2**63 - 2**32  # int64, with room for what rounding adds
@@ -40,12 +41,12 @@ FAILURE_CLASSES = {1: "contiguous mapping", 2: "slab page", 3: "maple node", 4: 
 
 
 @lru_cache(maxsize=4)
-def load_workload(source: str) -> Any:
-    """The compiled workload of that name or path; read once per process."""
+def load_workload(source: str, board: Board) -> Any:
+    """The compiled workload of that name or path on a board; read once per process."""
     from mcsim import workload
 
     try:
-        return workload.load(source)
+        return workload.load(source, board)
     except (OSError, KeyError, ValueError) as error:
         raise UserError(f"the workload {source!r} cannot be loaded: {error}", key="workload") from None
 
@@ -61,7 +62,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> NDArray[np.void
 
 def simulator_of(task: Task, source: str) -> Simulator:
     """The simulator of a task in this thread: the one that it used last, if that is of the same task and workload."""
-    workload = load_workload(source)
+    workload = load_workload(source, task.board)
     kept: Simulator | None = getattr(_of_thread, "simulator", None)
     if kept is None or kept.task != task or kept.workload is not workload:
         kept = _of_thread.simulator = Simulator(task, workload)
@@ -74,7 +75,7 @@ _of_thread = threading.local()  # saves making work space for every chunk; decid
 class Simulator:
     """Boots of one task, one after another in work space made once. One thread at a time.
 
-    program, timing, policy: as the kernels read them. sched, boot: the work space, where the last boot can be looked
+    program, timing: as the kernels read them. sched, boot: the work space, where the last boot can be looked
     at. Every boot begins by resetting it, also after one that was interrupted or has no outcome.
     """
 
@@ -85,14 +86,13 @@ class Simulator:
         self.task, self.workload = task, workload
         self.program: Program = workload.arrays
         self.timing = kernel_timing(task.timing, self.program)
-        self.policy = task.policies.for_kernels()
-        self.sched = make_sched(self.program)
-        self.boot = make_memory(self.program, task.machine, task.ram)
+        self.sched = make_sched(self.program, machine_of(task.board, task.ram))
+        self.boot = make_memory(self.program, task.board, task.ram, task.policies)
 
     @property
-    def cell(self) -> tuple[Program, KernelTiming, Policy, Sched, Boot]:
-        """What kernels that drive boots take first: program, timing, policy, sched, boot."""
-        return self.program, self.timing, self.policy, self.sched, self.boot
+    def cell(self) -> tuple[Program, KernelTiming, Sched, Boot]:
+        """What kernels that drive boots take first: program, timing, sched, boot."""
+        return self.program, self.timing, self.sched, self.boot
 
     def outcomes(self, first: int, count: int) -> NDArray[np.void]:
         """Outcomes (`mcsim.kernels.boot.batch.OUTCOME`) of `count` boots from boot `first` on; see `simulate`."""
@@ -114,7 +114,7 @@ class Simulator:
         from mcsim.kernels.boot import batch, page_owner
 
         sums = page_owner.make_blame()
-        found = page_owner.make_page_owners(self.program, self.boot.zone)
+        found = page_owner.make_page_owners(self.program, self.boot.memory.zone)
         outcomes = np.zeros(len(numbers), batch.OUTCOME)
         for part in batch.slices(len(numbers)):
             done = page_owner.blame_boots(*self.cell, found, sums, self.task.seed, numbers[part], outcomes[part])
@@ -131,12 +131,11 @@ class Simulator:
         return UserError(f"has no outcome: {REASONS[why]}", file=f"workload {self.workload.name}", key=where)
 
 
-def make_memory(program: Program, machine: Machine, ram: int) -> Boot:
-    """The memory of a machine with `ram` bytes, for boots of a program."""
+def make_memory(program: Program, board: Board, ram: int, policies: Policies) -> Boot:
+    """The memory of a board with `ram` bytes, for boots of a program under a variant."""
     from mcsim.kernels.boot.boot import make_boot
-    from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
 
-    return make_boot(program, ram >> 20, LAYOUT_64 if machine.pointer_bits == 64 else LAYOUT_32)
+    return make_boot(program, machine_of(board, ram), policy_of(policies))
 
 
 def why_wrong(why: int, row: int) -> str:

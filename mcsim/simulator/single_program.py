@@ -24,8 +24,9 @@ from mcsim.kernels.boot.sched import (
     make_sched,
     run_boot,
 )
-from mcsim.model.machine import Machine
-from mcsim.model.variants import Policies
+from mcsim.model.board import Board
+from mcsim.model.release import Policies
+from mcsim.simulator.machine import machine_of
 from mcsim.simulator.simulator import lognormal_factors, make_memory, why_wrong
 from mcsim.workload.program import RecordedProgram, mix
 
@@ -39,16 +40,16 @@ def without_noise(program: RecordedProgram) -> Timing:
 class SingleProgram:
     """One recorded program on the machines it is to be placed on.
 
-    Free lists are int64[11], free blocks of each order; streams are int64 rows of the program's `op`, with
+    Free lists are int64[max_order], free blocks of each order; streams are int64 rows of the program's `op`, with
     STREAM_TASK_FREE where a dead task goes back and STREAM_STACK_FREE - lane where its kernel stack does.
     """
 
-    def __init__(self, program: RecordedProgram) -> None:
-        """`program` must have lanes."""
+    def __init__(self, program: RecordedProgram, board: Board) -> None:
+        """`program` must have lanes; `board` is that of the recording."""
         self.program = program
         self.arrays = mix([program])
-        self.machine = Machine()  # that of the recordings
-        self.sched: Sched = make_sched(self.arrays)
+        self.board = board
+        self.sched: Sched = make_sched(self.arrays, machine_of(board, program.ram_mb << 20))
 
     @cached_property
     def recorded_stream(self) -> NDArray[np.int64]:
@@ -88,9 +89,9 @@ class SingleProgram:
         return self._place(policies, ram_mb)
 
     def _place(self, policies: Policies, ram_mb: int) -> tuple[bool, NDArray[np.int64]]:
-        boot = make_memory(self.arrays, self.machine, ram_mb << 20)
-        booted = place_boot(boot, self.arrays, policies.for_kernels(), self.sched, 0, 0)
+        boot = make_memory(self.arrays, self.board, ram_mb << 20, policies.on(self.board))
+        booted = place_boot(boot, self.arrays, self.sched, 0, 0)
         if boot.result[RESULT_WRONG] != flat.RIGHT:
             why, row = int(boot.result[RESULT_WRONG]), int(boot.result[RESULT_ROW])
             raise UserError(why_wrong(why, row), file=self.program.name)
-        return bool(booted), boot.zone.nr_free.copy()
+        return bool(booted), boot.memory.zone.nr_free[: self.board.machine.max_order].copy()

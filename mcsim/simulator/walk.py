@@ -15,7 +15,7 @@ from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc
 from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.memblock import PAGE_SIZE
+from mcsim.kernels.linux.memblock import self.board.machine.page_size
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.simulator import simulator
 from mcsim.simulator.owners import OWNERS
@@ -73,7 +73,7 @@ class Snapshot:
 
     owner: uint8[pages], as in `simulator.owners`. lane: int32[pages], a key of `processes` where a page belongs to
     a process, else -1. free_order: int8[pages], order of the free block that a page is in, -1 if it is in use. free:
-    int64[MAX_ORDER, MIGRATE_TYPES], free blocks. scalar: int64, the zone's (kernels/linux/page_alloc.py).
+    int64[max_order, MIGRATE_TYPES], free blocks. scalar: int64, the zone's (kernels/linux/page_alloc.py).
     """
 
     owner: NDArray[np.uint8]
@@ -103,10 +103,10 @@ class Walk:
         if not 0 <= number < MAX_BOOTS:
             valid = f"a whole number from 0 to {MAX_BOOTS - 1}"
             raise UserError(f"{number} is out of range", key="--boot", valid=valid)
-        self.task, self.number = task, number
-        self._simulator = simulator.Simulator(task, simulator.load_workload(source))
+        self.task, self.board, self.number = task, task.board, number
+        self._simulator = simulator.Simulator(task, simulator.load_workload(source, task.board))
         self.workload, self.program, self.boot = self._simulator.workload, self._simulator.program, self._simulator.boot
-        self._policy, self._sched = self._simulator.policy, self._simulator.sched
+        self._sched = self._simulator.sched
         scratch = self._sched.scratch
         self.recording = batch.recording_of(self.program, task.seed, number, scratch)
         self.phase = batch.pre_init_of(self.program, task.seed, number, scratch)
@@ -118,7 +118,7 @@ class Walk:
         self.position = 0  # of the entry to be placed next
         self.boot.pre_handle[:, 0] = -1  # kernels/boot/page_owner.py needs it
         self._first_lane = int(self.program.recording[self.recording, flat.RECORDING_LANE])
-        self.failed = not kernel_boot.begin_boot(self.boot, self.program, self._policy, self.phase)
+        self.failed = not kernel_boot.begin_boot(self.boot, self.program, self.phase)
         self._check()
 
     def _check(self) -> None:
@@ -133,7 +133,7 @@ class Walk:
     def step(self) -> None:
         """Place the next entry; must not be called when the boot has ended. UserError if it makes no sense."""
         self.failed = not kernel_boot.place_entry(
-            self.boot, self.program, self._policy, self._sched, self.recording, self.position
+            self.boot, self.program, self._sched, self.recording, self.position
         )
         self._check()
         self.position += 1
@@ -147,7 +147,7 @@ class Walk:
 
     def time_us(self, position: int) -> int:
         """When an entry of the stream is placed, in microseconds since the kernel started /init; 0 before."""
-        return int(self._sched.stream_time[position]) * batch.NS_PER_COUNT // 1000 if position >= 0 else 0
+        return int(self._sched.stream_time[position]) * self.board.clock.timer_ns // 1000 if position >= 0 else 0
 
     def process(self, lane: int) -> Process:
         """The process of a row of `Program.lane`, by the last name that it had; the kernel for -1."""
@@ -206,7 +206,7 @@ class Walk:
         extra = flat_extra(row[flat.IMAGE_BSS], row[flat.IMAGE_STACK], row[flat.IMAGE_RELOCS])
         single = row[flat.IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP)
         length = (row[flat.IMAGE_TEXT] if single else 0) + row[flat.IMAGE_DATA] + extra
-        return int(-(-length // PAGE_SIZE))
+        return int(-(-length // self.board.machine.page_size))
 
     def largest_image_order(self) -> int:
         """The order of the largest image that any process of the recording runs."""
@@ -218,7 +218,7 @@ class Walk:
 
     def ending(self) -> Ending:
         """How the boot ended."""
-        result, scalar = self.boot.result, self.boot.nommu.scalar
+        result, scalar = self.boot.result, self.boot.memory.nommu.scalar
         if not self.failed:
             order = self.largest_image_order()
             return Ending(self.event(self.length - 1), kernel_boot.FAILED_NOTHING, order, 0, 0, False, False)
@@ -227,7 +227,7 @@ class Walk:
         kind, gfp = (int(self.program.op[row, each]) for each in (flat.KIND, flat.C)) if row >= 0 else (-1, 0)
         failed_class, order = int(result[kernel_boot.RESULT_CLASS]), int(result[kernel_boot.RESULT_ORDER])
         # do_mmap() rounds the length up to pages.
-        length = int(scalar[nommu.FAILED_PAGES]) * PAGE_SIZE if failed_class == nommu.FAILED_MAPPING else 0
+        length = int(scalar[nommu.FAILED_PAGES]) * self.board.machine.page_size if failed_class == nommu.FAILED_MAPPING else 0
         is_page = failed_class == kernel_boot.FAILED_OTHER_PAGE and kind in (flat.OP_PAGE_ALLOC, flat.OP_COPY_PROCESS)
         return Ending(
             event=self.event(position),
@@ -243,7 +243,7 @@ class Walk:
 
     def snapshot(self) -> Snapshot:
         """Memory as it stands now. Raises RuntimeError if two claim a page: the model would be wrong."""
-        zone = self.boot.zone
+        zone = self.boot.memory.zone
         found = page_owner.make_page_owners(self.program, zone)
         if page_owner.find_page_owners(self.boot, self.program, self.recording, self.phase, found):
             raise RuntimeError(f"boot {self.number} of {self.task.label}: a page has two owners")
@@ -273,6 +273,6 @@ def free_list(zone: page_alloc.Zone, order: int, migratetype: int) -> list[int]:
 
 
 def free_blocks(zone: page_alloc.Zone) -> NDArray[np.int64]:
-    """int64[MAX_ORDER, MIGRATE_TYPES]: the lengths of all free lists."""
-    orders, types = range(page_alloc.MAX_ORDER), range(page_alloc.MIGRATE_TYPES)
+    """int64[max_order, MIGRATE_TYPES]: the lengths of all free lists."""
+    orders, types = range(zone.machine.max_order), range(page_alloc.MIGRATE_TYPES)
     return np.array([[len(free_list(zone, order, each)) for each in types] for order in orders], np.int64)

@@ -171,7 +171,6 @@ def min_ram(
 
     import mcsim
     from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS
-    from mcsim.model.machine import check_ram
     from mcsim.model.units import format_size
     from mcsim.run.progress import Silent
 
@@ -182,7 +181,7 @@ def min_ram(
         raise UserError(f"{limit} is out of range", key="--p", valid=valid)
     try:
         for size in sizes:
-            check_ram(experiment.machine, size)
+            experiment.board.check_ram(size)
     except UserError as error:
         raise error.at(key="--ram") from None
     sizes = sorted(set(sizes))

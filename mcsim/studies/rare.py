@@ -303,7 +303,7 @@ def rare(
     _check("--repetitions", repetitions, FEWEST_REPETITIONS, MAX_REPETITIONS)
     _check("--boots", size, *SIZES)
     crew = workers_or_all(workers)
-    digest = simulator.load_workload(experiment.workload).digest
+    digest = simulator.load_workload(experiment.workload, experiment.board).digest
     task = _task(experiment, variant, ram, digest)
     order = largest_order(task, experiment.workload)
     folder = Path("results") / f"{experiment.name}-rare" if out is None else out
@@ -338,16 +338,15 @@ def _check(option: str, value: int, low: int, high: int) -> None:
 def _task(experiment: Experiment, variant: str, ram: str, digest: str) -> Task:
     """The cell, at any RAM size of the machine."""
     from mcsim.model.experiment import Task
-    from mcsim.model.machine import check_ram
     from mcsim.model.units import parse_size
 
     try:
         size = parse_size(ram)
-        check_ram(experiment.machine, size)
+        experiment.board.check_ram(size)
     except UserError as error:
         raise error.at(key="--ram") from None
     chosen = named(experiment, variant)
-    return Task(variant, size, experiment.machine, chosen.policies, digest, experiment.timing, experiment.seed)
+    return Task(variant, size, experiment.board, chosen.policies, digest, experiment.timing, experiment.seed)
 
 
 class Journal:

@@ -245,7 +245,6 @@ def sensitivity(
     """
     import mcsim
     from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS
-    from mcsim.model.machine import check_ram
     from mcsim.model.units import parse_size
     from mcsim.run.progress import Silent
 
@@ -254,7 +253,7 @@ def sensitivity(
         raise UserError(f"{boots} is out of range", key="--boots", valid=BOOTS_SYNTAX)
     try:
         size = parse_size(ram)
-        check_ram(experiment.machine, size)
+        experiment.board.check_ram(size)
     except UserError as error:
         raise error.at(key="--ram") from None
     chosen = [parse_factor(each) for each in factors] or default_factors(experiment.timing)

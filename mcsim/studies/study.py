@@ -30,15 +30,14 @@ def named(experiment: Experiment, name: str) -> Variant:
 
 
 def everywhere(experiment: Experiment, name: str) -> Experiment:
-    """The experiment under another name at all RAM sizes of its machine, so that one folder serves any study.
+    """The experiment under another name at all RAM sizes of its board, so that one folder serves any study.
 
     Every cell is run, and has all the boots asked for: without `stop` and `skipped`.
     """
     from mcsim.model.experiment import StopRules
-    from mcsim.model.machine import MAX_RAM, MEGABYTE, MIN_RAM
 
-    sizes = tuple(range(MIN_RAM, MAX_RAM + 1, MEGABYTE))
-    return dataclasses.replace(experiment, name=name, ram=sizes, stop=StopRules(), skipped=frozenset())
+    ram = experiment.board.all_ram()
+    return dataclasses.replace(experiment, name=name, ram=ram, stop=StopRules(), skipped=frozenset())
 
 
 def not_used(experiment: Experiment) -> list[str]:

@@ -239,7 +239,7 @@ def _predict_group(
         backend="threads",
         progress=progress(),
     )
-    arrays = simulator.load_workload(environment).arrays
+    arrays = simulator.load_workload(environment, loaded.board).arrays
     weights = Weights(len(arrays.recording), len(arrays.pre_init_range))
     prior = simulation.host_load(environment)
     found = {}

@@ -29,7 +29,7 @@ def simulator(variant: str, ram: str) -> tuple[object, str]:
     from mcsim.simulator.simulator import load_workload
 
     experiment = load(EXPERIMENT)
-    (task,) = select(experiment.tasks(load_workload(experiment.workload).digest), [variant], [ram])
+    (task,) = select(experiment.tasks(load_workload(experiment.workload, experiment.board).digest), [variant], [ram])
     return task, experiment.workload
 
 

@@ -17,7 +17,7 @@ def one_task(experiment: Experiment, variant: str | None, ram: str | None) -> Ta
         raise UserError("is missing", key="--variant", valid=", ".join(names))
     if ram is None:
         raise UserError("is missing", key="--ram", valid=", ".join(sizes))
-    tasks = experiment.tasks(simulator.load_workload(experiment.workload).digest)
+    tasks = experiment.tasks(simulator.load_workload(experiment.workload, experiment.board).digest)
     chosen = select(tasks, [variant], [ram])
     if len(chosen) != 1:
         what = "is more than one size" if chosen else f"is left out of this experiment for {variant}"
