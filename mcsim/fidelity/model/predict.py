@@ -40,8 +40,16 @@ from mcsim.errors import UserError
 from mcsim.fidelity.model.counts import Place
 from mcsim.fidelity.model.recorded_kernels import DEFINITIONS
 from mcsim.kernels.jit.rng import FACTOR_BITS
-from mcsim.kernels.linux.memblock import RAM_MB_VALID
-from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, HostLoad, parse, workload_timing
+from mcsim.model.experiment import (
+    BOOTS_SYNTAX,
+    MAX_BOOTS,
+    Experiment,
+    HostLoad,
+    parse,
+    recorded_board,
+    workload_timing,
+)
+from mcsim.model.units import format_size
 from mcsim.run import engine
 from mcsim.simulator import simulator
 from mcsim.store.store import Store
@@ -185,13 +193,17 @@ def experiment(environment: str, jitter: int, simulation: Simulation) -> Experim
     ]
     prior = simulation.host_load(environment)
     load = [] if prior is None else [f"boot_median = {prior.boot_median}", f"boot_sigma = {prior.boot_sigma}"]
+    board = recorded_board(environment)
     text = f"""# Written by `mcsim validate`: the kernels whose boots were recorded and counted.
 [experiment]
 name = "{environment}-jitter-{jitter}"
 title = "Boots of environment {environment} at noise setting {jitter}"
 variants = {json.dumps(list(DEFINITIONS))}
-ram = "{RAM_MB_VALID[0]}M..{RAM_MB_VALID[1]}M step 1M"
+ram = {json.dumps([format_size(each) for each in board.all_ram()])}
 boots = {BOOTS}
+
+[machine]
+board = {json.dumps(board.name)}
 
 [workload]
 recordings = {json.dumps(environment)}
