@@ -12,8 +12,8 @@ def list_command() -> None:
     """Print the experiments, variants and workloads that come with mcsim."""
     from mcsim.errors import UserError
     from mcsim.files import printable
-    from mcsim.model.experiment import load, shipped
-    from mcsim.model.variants import SHIPPED
+    from mcsim.model.experiment import load, recorded_board, shipped
+    from mcsim.model.release import shipped_variants
     from mcsim.workload import load as load_workload
     from mcsim.workload import shipped_workloads
 
@@ -25,13 +25,13 @@ def list_command() -> None:
             title = str(error)
         click.echo(printable(_entry(name, title)))
     click.echo("\nVariants (experiment.variants, or based_on in [variants.NAME])")
-    for variant in SHIPPED.values():
+    for variant in shipped_variants().values():
         commits = f" [{', '.join(variant.commits)}]" if variant.commits else ""
         click.echo(_entry(variant.name, variant.description + commits))
     click.echo("\nWorkloads (workload.recordings)")
     for name in shipped_workloads():
         try:
-            words = load_workload(name).describe()
+            words = load_workload(name, recorded_board(name)).describe()
         except UserError as error:
             words = str(error)
         click.echo(printable(_entry(name, words)))

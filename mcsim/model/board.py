@@ -285,6 +285,10 @@ class Board(Section):
         del values["machine"]["nr_trim_pages"]
         return values
 
+    def of_recordings(self) -> tuple[Any, ...]:
+        """What programs of this board have in them."""
+        return self.machine.page_size, self.machine.thread_size_order, self.clock
+
     def memmap_pages(self, ram: int) -> int:
         """Pages of the struct pages of `ram` bytes (calc_memmap_size)."""
         return -(-ram // self.machine.page_size * self.machine.sizeof_struct_page // self.machine.page_size)
@@ -310,6 +314,13 @@ class Board(Section):
         return (
             f"{format_size(ram.smallest)} to {format_size(ram.largest)}, {whole} (there the state after boot is known)"
         )
+
+    @property
+    def image_pages(self) -> int:
+        """Pages of the kernel's image, as far as is known: what init memory can lie in."""
+        if self.memblock.image_pages is not None:
+            return self.memblock.image_pages
+        return self.initmem.first_page + self.initmem.pages if self.initmem else 0
 
     def check_ram(self, size: int) -> None:
         """Refuse a RAM size (bytes) that this board cannot have."""
@@ -467,13 +478,13 @@ def _pages_of(board: Board, request: Request, pages: int) -> int:
     return max((1 << (entries - 1).bit_length()) * request.bucket_bytes // page_size, 1)
 
 
-def load_board(board: str, folder: Path) -> Board:
+def load_board(board: str, folder: Path, key: str = "machine.board") -> Board:
     """A shipped board by name, or a file, relative to `folder`. UserError if it is neither, or no board."""
     known = shipped_files("boards")
     path = known.get(board, folder / board)
     if not is_file(path):
-        valid = f"{', '.join(known)}, or the path of a board file, relative to the experiment file"
-        raise UserError(f"{board!r} is not a board{did_you_mean(board, known)}", key="machine.board", valid=valid)
+        valid = f"{', '.join(known)}, or the path of a board file"
+        raise UserError(f"{board!r} is not a board{did_you_mean(board, known)}", key=key, valid=valid)
     return read_board(path)
 
 
@@ -486,6 +497,14 @@ def read_board(path: Path) -> Board:
         return section_of(Board, {**values, "name": path.stem})
     except UserError as error:
         raise error.at(file=path) from None
+
+
+def board_or_only(board: str | None) -> Board:
+    """A board as an option names it; without a name, the only one that is shipped. UserError if it is none."""
+    known = shipped_files("boards")
+    if board is None and len(known) != 1:
+        raise UserError("is missing", key="--board", valid=f"{', '.join(known)}, or the path of a board file")
+    return load_board(board or next(iter(known)), Path(), key="--board")
 
 
 @cache

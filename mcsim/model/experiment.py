@@ -159,8 +159,8 @@ class StopRules(Section):
 class MachineChoice(Section):
     """`[machine]`: the board, and what is set on it by hand."""
 
-    board: str = Field(
-        default="m5208evb",
+    board: str | None = Field(
+        default=None,
         min_length=1,
         description="the name of a shipped board (`mcsim list` prints them), or the path of a board file",
     )
@@ -239,6 +239,7 @@ class HostLoad(Section):
 class WorkloadTiming(Section):
     """The timing.toml of a folder of programs: what was fitted on its recordings."""
 
+    board: str | None = Field(default=None, description="the board of the recordings: a shipped one, or a path")
     timing: Timing = Field(default_factory=Timing, description="a table, as in an experiment")
     host_load: HostLoad | None = Field(default=None, description="a table")
 
@@ -544,10 +545,10 @@ def _skipped_of_document(rows: list[list[Any]], names: list[str], ram: tuple[int
 def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
     file = section_of(ExperimentFile, values)
     question = file.experiment
-    board = _board(file.machine, path)
+    workload = _workload(file.workload, path)
+    board = _board(file.machine, workload, path)
     ram = _ram(question.ram, board)
     chosen = _variants(question.variants, variants.resolve(file.variants), board)
-    workload = _workload(file.workload, path)
     return Experiment(
         name=_name(question.name, path),
         title=question.title,
@@ -576,8 +577,16 @@ def _name(given: str | None, path: Path) -> str:
     return name
 
 
-def _board(chosen: MachineChoice, path: Path) -> Board:
-    board = load_board(chosen.board, path.parent)
+def _board(chosen: MachineChoice, workload: str, path: Path) -> Board:
+    recorded = recorded_board(workload)
+    board = recorded if chosen.board is None else load_board(chosen.board, path.parent)
+    if board is None:
+        valid = f"{', '.join(shipped_files('boards'))}, or the path of a board file"
+        raise UserError("is missing: the workload does not say its board", key="machine.board", valid=valid)
+    by_hand = workload.endswith(".toml")  # made for any board
+    if recorded is not None and not by_hand and recorded.of_recordings() != board.of_recordings():
+        what = f"{board.name} has other pages, stacks or another clock than {recorded.name}, of which the workload is"
+        raise UserError(what, key="machine.board", valid=recorded.name)
     if chosen.min_free_kbytes is None:
         return board
     return board.model_copy(
@@ -607,6 +616,17 @@ def _ram(text: str | list[str], board: Board) -> tuple[int, ...]:
     except UserError as error:
         raise error.at(key="experiment.ram") from None
     return sizes
+
+
+def recorded_board(workload: str) -> Board | None:
+    """The board that a workload is of, by its timing.toml or its own file; None if it does not say."""
+    path = shipped_recordings().get(workload, Path(workload))
+    if path.suffix == ".toml" and is_file(path):
+        said = parse_toml(read_text(path), path).get("board")
+        said, folder = (said if isinstance(said, str) else None), path.parent
+    else:
+        said, folder = workload_timing(workload).board, path
+    return None if said is None else load_board(said, folder)
 
 
 def workload_timing(workload: str) -> WorkloadTiming:

@@ -33,9 +33,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
     order = np.lexsort((outcomes["recording"], outcomes["pre_init"]))
     single = invariants.one_request_a_phase(program)
     try:
-        ended = invariants.check_boots(
-            program, single, timing, sched, boot, check, task.seed, first, order, outcomes
-        )
+        ended = invariants.check_boots(program, single, timing, sched, boot, check, task.seed, first, order, outcomes)
     except IndexError as error:
         raise InvariantViolatedError(f"{_place(task, program, sched, check.at)}: {error}") from error
     if ended == invariants.VIOLATED:

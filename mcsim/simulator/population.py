@@ -111,7 +111,7 @@ def warm_up(task: Task, source: str, order: int) -> None:
     Population(task, source, 1, 0, 0, order, lambda boots: None).start()
 
 
-def recordings_of(source: str) -> int:
+def recordings_of(task: Task, source: str) -> int:
     """How many recordings the workload has; a boot draws each as likely as another."""
     return len(simulator.load_workload(source, task.board).arrays.recording)
 

@@ -9,10 +9,10 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from mcsim.errors import UserError
+from mcsim.model.board import Board
 from mcsim.model.experiment import Task, Timing
 from mcsim.model.release import Policies
 from mcsim.simulator.machine import machine_of, policy_of
-from mcsim.model.board import Board
 
 if TYPE_CHECKING:
     import numpy as np

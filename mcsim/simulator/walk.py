@@ -15,7 +15,6 @@ from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc
 from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.memblock import self.board.machine.page_size
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.simulator import simulator
 from mcsim.simulator.owners import OWNERS
@@ -132,9 +131,7 @@ class Walk:
 
     def step(self) -> None:
         """Place the next entry; must not be called when the boot has ended. UserError if it makes no sense."""
-        self.failed = not kernel_boot.place_entry(
-            self.boot, self.program, self._sched, self.recording, self.position
-        )
+        self.failed = not kernel_boot.place_entry(self.boot, self.program, self._sched, self.recording, self.position)
         self._check()
         self.position += 1
 
@@ -227,13 +224,13 @@ class Walk:
         kind, gfp = (int(self.program.op[row, each]) for each in (flat.KIND, flat.C)) if row >= 0 else (-1, 0)
         failed_class, order = int(result[kernel_boot.RESULT_CLASS]), int(result[kernel_boot.RESULT_ORDER])
         # do_mmap() rounds the length up to pages.
-        length = int(scalar[nommu.FAILED_PAGES]) * self.board.machine.page_size if failed_class == nommu.FAILED_MAPPING else 0
+        pages = int(scalar[nommu.FAILED_PAGES]) if failed_class == nommu.FAILED_MAPPING else 0
         is_page = failed_class == kernel_boot.FAILED_OTHER_PAGE and kind in (flat.OP_PAGE_ALLOC, flat.OP_COPY_PROCESS)
         return Ending(
             event=self.event(position),
             failed_class=failed_class,
             order=order,
-            length=length,
+            length=pages * self.board.machine.page_size,
             gfp=gfp if is_page else GFP_KERNEL,
             is_exec=kind == flat.OP_EXEC,
             stopped=bool(scalar[nommu.BUGS]),

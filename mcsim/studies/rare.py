@@ -307,7 +307,7 @@ def rare(
     task = _task(experiment, variant, ram, digest)
     order = largest_order(task, experiment.workload)
     folder = Path("results") / f"{experiment.name}-rare" if out is None else out
-    journal = Journal(folder, task, size, order, recordings_of(experiment.workload))
+    journal = Journal(folder, task, size, order, recordings_of(task, experiment.workload))
     show = progress or Silent()
     missing = [number for number in range(1, repetitions + 1) if number not in journal.repetitions]
     if missing:

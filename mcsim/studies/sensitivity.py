@@ -199,6 +199,7 @@ def cell(experiment: Experiment, variant: str, factors: Sequence[Factor], signs:
 
     from mcsim.model import variants
     from mcsim.model.experiment import Timing
+    from mcsim.model.release import shipped_variants
     from mcsim.model.section import user_error
     from mcsim.model.variants import Policies
 
@@ -213,7 +214,7 @@ def cell(experiment: Experiment, variant: str, factors: Sequence[Factor], signs:
     if policies:
         try:
             policies = {**given.policies.model_dump(), **policies}
-            made = variants.resolve({"cell": {"based_on": next(iter(variants.SHIPPED)), **policies}})["cell"]
+            made = variants.resolve({"cell": {"based_on": next(iter(shipped_variants())), **policies}})["cell"]
         except UserError as error:
             raise _of_factor(error) from None
         given = dataclasses.replace(given, policies=made.policies)

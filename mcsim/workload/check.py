@@ -14,6 +14,7 @@ from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
 
 if TYPE_CHECKING:
+    from mcsim.model.board import Board
     from mcsim.workload.program import RecordedProgram
 
 # Far above what recordings have (6,400 requests, 130 processes, 300 mappings, 4.3 s of CPU time and 4.2 s of sleep),
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 MAX_REQUESTS = 1_000_000
 MAX_LANES = 4_000
 MAX_MAPPINGS = 20_000  # exec, mmap and munmap together: each looks for its place among those that are there
-MAX_TICKS = 2_000_000  # of 10 ms: CPU time and sleep of all processes together, five and a half hours
+MAX_TICKS = 2_000_000  # CPU time and sleep of all processes together: five and a half hours of 10 ms
 MAX_SIZE = 1 << 30  # bytes
 MAX_TASKS = 32_768
 MAX_PID = 1 << 22
@@ -29,11 +30,7 @@ MAX_FILE = 1 << 23
 MAX_WORDS = 255
 
 # As the kernels have them, which take longer to import than a program to be checked (tests/test_program_door.py).
-PAGE_SIZE = 8192
-MAX_ORDER = 11
-KERNEL_IMAGE_PAGES = 505
 CACHES = 3
-COUNTS_PER_TICK = 13021
 SINGLE_MAPPING = 0x5  # FLAT_FLAG_RAM | FLAT_FLAG_GZIP
 
 MAX_COUNT = 2**31 - 1
@@ -47,12 +44,12 @@ PRE_KINDS = range(flat.PRE_TASKS + 1)
 Rows = NDArray[Any]
 
 
-def check_program(program: RecordedProgram) -> None:
-    """UserError, with the place, for the first thing in a program that no kernel should see.
+def check_program(program: RecordedProgram, board: Board) -> None:
+    """UserError, with the place, for the first thing in a program that no kernel should see on this board.
 
     A program may lack its user phase. The arrays must have their dtypes and columns already.
     """
-    _check_pre_init(program.pre_init, program.pre_init_handles)
+    _check_pre_init(program.pre_init, program.pre_init_handles, board)
     if not program.has_lanes:
         for name in ("op", "record", "image", "stack_free", "task_free", "names"):
             if len(getattr(program, name)):
@@ -60,12 +57,12 @@ def check_program(program: RecordedProgram) -> None:
         return
     _check_sizes(program)
     _check_lanes(program)
-    _check_columns(program)
+    _check_columns(program, board)
     _check_images(program.image)
     _check_blocks(program)
     _check_family(program)
-    _check_mappings(program)
-    _check_time(program)
+    _check_mappings(program, board.machine.page_size)
+    _check_time(program, board.clock.timer_counts_per_tick)
     _check_notes(program)
 
 
@@ -115,7 +112,7 @@ def _number(value: int, low: int, high: int, key: str) -> None:
 # -- before /init -------------------------------------------------------------------------------------------------
 
 
-def _check_pre_init(rows: Rows, handles: int) -> None:
+def _check_pre_init(rows: Rows, handles: int, board: Board) -> None:
     where = "pre_init"
     _number(len(rows), 0, MAX_REQUESTS, "requests of pre_init")
     _number(handles, 0, MAX_REQUESTS, "pre_init_handles")
@@ -127,7 +124,7 @@ def _check_pre_init(rows: Rows, handles: int) -> None:
     taken, freed, cut = (kind == each for each in (flat.PRE_PAGE_ALLOC, flat.PRE_PAGE_FREE, flat.PRE_PAGE_FREE_PART))
     used = taken | freed | cut
     _within(a[used], 0, handles - 1, "handle", number[used], where)
-    _within(b[taken], 0, MAX_ORDER - 1, "order", number[taken], where)
+    _within(b[taken], 0, board.machine.max_order - 1, "order", number[taken], where)
     _check_gfp(c[taken], number[taken], where)
     _once(a[taken], number[taken], "takes block", where)
     _once(a[freed], number[freed], "gives back block", where)
@@ -149,8 +146,8 @@ def _check_pre_init(rows: Rows, handles: int) -> None:
 
     init = kind == flat.PRE_FREE_INITMEM
     _once(kind[init], number[init], "frees the init section: kind", where)
-    right = (b[init] >= 0) & (c[init] >= 0) & (b[init] + c[init] <= KERNEL_IMAGE_PAGES)
-    valid = f"pages of the kernel image, 0 to {KERNEL_IMAGE_PAGES - 1}"
+    right = (b[init] >= 0) & (c[init] >= 0) & (b[init] + c[init] <= board.image_pages)
+    valid = f"pages of the kernel image, 0 to {board.image_pages - 1}"
     _demand(right, "page", b[init], valid, number[init], where)
     objects = kind == flat.PRE_KMEM_CACHE_ALLOC
     _within(a[objects], 0, CACHES - 1, "cache", number[objects], where)
@@ -239,7 +236,7 @@ def _check_lanes(program: RecordedProgram) -> None:
         raise UserError(f"{len(logins)} requests log in", key="op", valid="one: the boot has reached its prompt")
 
 
-def _check_columns(program: RecordedProgram) -> None:
+def _check_columns(program: RecordedProgram, board: Board) -> None:
     """Each column of `op`, by kind."""
     op = program.op
     kind = op[:, flat.KIND]
@@ -250,8 +247,9 @@ def _check_columns(program: RecordedProgram) -> None:
     _within(op[:, flat.GAP], 0, MAX_COUNT, "gap")
     pages = np.flatnonzero(np.isin(kind, (flat.OP_PAGE_ALLOC, flat.OP_COPY_PROCESS)))
     forks = np.flatnonzero(kind == flat.OP_COPY_PROCESS)
-    _within(op[pages, flat.B], 0, MAX_ORDER - 1, "order", pages)
-    _within(op[forks, flat.B], 0, 0, "order", forks)
+    _within(op[pages, flat.B], 0, board.machine.max_order - 1, "order", pages)
+    stack = board.machine.thread_size_order
+    _within(op[forks, flat.B], stack, stack, "order", forks)
     _check_gfp(op[pages, flat.C], pages, "op")
     sleeps = np.flatnonzero(kind == flat.OP_SLEEP)
     _within(op[sleeps, flat.A], 0, MAX_TICKS, "sleep", sleeps, unit=" ticks")
@@ -317,7 +315,7 @@ def _check_family(program: RecordedProgram) -> None:
         reached[way] = True
 
 
-def _check_mappings(program: RecordedProgram) -> None:
+def _check_mappings(program: RecordedProgram, page_size: int) -> None:
     op = program.op
     kind = op[:, flat.KIND]
     execs, exits, unmaps = (np.flatnonzero(kind == each) for each in (flat.OP_EXEC, flat.OP_EXIT_MMAP, flat.OP_MUNMAP))
@@ -338,7 +336,7 @@ def _check_mappings(program: RecordedProgram) -> None:
     _within(op[unmaps, flat.A], 0, program.mappings - 1, "mapping", unmaps)
     _known(op[unmaps, flat.A], op[named, flat.C], unmaps, "mapping", "one that an mmap makes")
     pages = np.zeros(program.mappings, np.int64)
-    pages[op[named, flat.C]] = -(-op[named, flat.B].astype(np.int64) // PAGE_SIZE)
+    pages[op[named, flat.C]] = -(-op[named, flat.B].astype(np.int64) // page_size)
     first, count = (op[unmaps, column].astype(np.int64) for column in (flat.B, flat.C))
     right = (first >= 0) & (count >= 1) & (first + count <= pages[op[unmaps, flat.A]])
     _demand(right, "page", first, "pages of the mapping, 1 at least", unmaps)
@@ -354,19 +352,19 @@ def _check_mapped_images(image: Rows, used: Rows, execs: Rows) -> None:
     _demand(right[used], "image", used, "an image whose mappings have a length", execs)
 
 
-def _check_time(program: RecordedProgram) -> None:
+def _check_time(program: RecordedProgram, counts_per_tick: int) -> None:
     op = program.op
     kind = op[:, flat.KIND]
     counts = int(op[:, flat.GAP].sum(dtype=np.int64))
     delays = kind == flat.OP_EXEC_DELAY
     counts += int(op[delays, flat.A].sum(dtype=np.int64))
     ticks = int(op[kind == flat.OP_SLEEP, flat.A].sum(dtype=np.int64) + op[delays, flat.B].sum(dtype=np.int64))
-    ticks += counts // COUNTS_PER_TICK
+    ticks += counts // counts_per_tick
     if ticks > MAX_TICKS:
         raise UserError(
             f"CPU time and sleep of all processes together are {ticks} ticks",
             key="op",
-            valid=f"at most {MAX_TICKS} ticks of 10 ms",
+            valid=f"at most {MAX_TICKS} ticks",
         )
 
 

@@ -15,9 +15,8 @@ import numpy as np
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_RAM
-from mcsim.kernels.linux.memblock import KERNEL_IMAGE_PAGES
 from mcsim.workload.program import RecordedProgram, read_gaps
-from mcsim.workload.recording import COUNTS_PER_TICK, Record, Recording
+from mcsim.workload.recording import Record, Recording
 
 SIMULATED_SLABS = ("maple_node", "vm_area_struct", "vm_region")
 # Of these each task has one object; the pages that the pre-init phase takes for them stay requests of it.
@@ -163,7 +162,7 @@ class _PageRequests:
 
     def find(self, index: int, pfn: int) -> tuple[int, int, int]:
         """(handle, order, first pfn) of the block that holds a page which the record `index` frees."""
-        for order in range(11):
+        for order in range(self.recording.board.machine.max_order):
             first = pfn & ~((1 << order) - 1)
             if first in self.block and self.block[first][1] >= order:
                 handle, size = self.block[first]
@@ -175,6 +174,7 @@ class _PageRequests:
 def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
     """Rows of PRE_COLUMNS in recorded order, and the number of handles."""
     columns = recording.columns
+    image_pages = recording.board.image_pages
     pages = _PageRequests(recording)
     rows: list[tuple[int, int, int, int]] = []
     init_memory: set[int] = set()
@@ -199,8 +199,8 @@ def _extract_pre_init(recording: Recording, cut: int) -> tuple[np.ndarray, int]:
             rows.append((flat.PRE_WATERMARKS, 0, 0, 0))
         elif pages.is_free(i):
             if recording.symbol("a", i) == "free_reserved_area":
-                if pfn in init_memory or order or pfn >= KERNEL_IMAGE_PAGES:
-                    valid = f"each page once, below {KERNEL_IMAGE_PAGES}: the kernel image of the simulated machine"
+                if pfn in init_memory or order or pfn >= image_pages:
+                    valid = f"each page once, below {image_pages}: the kernel's image of the board"
                     raise recording.error(i, f"init memory is freed at page {pfn} of the RAM", valid)
                 init_memory.add(pfn)
                 if rows and rows[-1][0] == flat.PRE_FREE_INITMEM and sum(rows[-1][2:]) == pfn:
@@ -637,7 +637,8 @@ class _UserPhase:
             self._add(lane, i, flat.OP_WAIT, NEVER, 1)
 
     def _ticks_between(self, first: int, last: int) -> int:
-        return int(self.recording.time[last] // COUNTS_PER_TICK - self.recording.time[first] // COUNTS_PER_TICK)
+        counts = self.recording.board.clock.timer_counts_per_tick
+        return int(self.recording.time[last] // counts - self.recording.time[first] // counts)
 
     def _wake(self, lane: _Lane, i: int) -> None:
         if i in self.signals:
@@ -724,6 +725,7 @@ class _UserPhase:
         program.handles = self.pages.handles
         program.events = self.events
         program.mms = self.mms
-        program.first_tick = int(COUNTS_PER_TICK - self.recording.time[self.cut] % COUNTS_PER_TICK)
+        counts = self.recording.board.clock.timer_counts_per_tick
+        program.first_tick = int(counts - self.recording.time[self.cut] % counts)
         program.stack_free = np.array([(i, lane) for lane, i in self.stack_frees.items()], np.int32).reshape(-1, 2)
         program.task_free = np.array(self.task_frees, np.int32)

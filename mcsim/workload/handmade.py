@@ -1,8 +1,8 @@
 """Workloads written by hand: a TOML file, compiled to the same program as a recorded boot (docs/workloads.md).
 
-The CPU time inside the kernel is not in the file: each step takes the median of such steps in the recordings (in timer
-counts of 768 ns). So is what a step asks of the page allocator besides mappings: argument pages and kernel stacks. The
-slabs that recorded tasks take now and then (OP_COPY_PROCESS) are left out.
+The CPU time inside the kernel is not in the file: each step takes what its board says (`[steps]`, in timer counts). Nor
+is what a step asks of the page allocator besides mappings: argument pages and kernel stacks. The slabs that recorded
+tasks take now and then (OP_COPY_PROCESS) are left out.
 """
 
 import hashlib
@@ -19,36 +19,16 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_RAM
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.memblock import INITMEM_PAGES, INITMEM_START, PAGE_SIZE
 from mcsim.kernels.linux.slub import MAPLE_NODE
+from mcsim.model.board import LARGEST_MAX_ORDER, Board, Steps
 from mcsim.model.section import CarriedError, Section, user_error
 from mcsim.model.units import SIZE_SYNTAX, parse_size
 from mcsim.workload.check import MAX_LANES, check_program
 from mcsim.workload.program import RecordedProgram, read_gaps
-from mcsim.workload.recording import NS_PER_COUNT
 
 # gfp flags as the recordings have them: argument pages of an exec, kernel stacks.
 GFP_ARGUMENTS = 0x100DC2
 GFP_STACK = 0x400DC0
-
-# Medians of the recordings, in counts.
-ARGUMENTS_GAP = 8  # from the entry of execve() to the argument page
-RELEASE_GAP = 183  # from there to the release of the old memory
-EXEC_GAP = 64  # from there to the mapping of the image
-BPRM_GAP = 29  # from the argument page's end to user mode
-REPLACE_GAP = 236  # the same as RELEASE_GAP where a program of its own is replaced
-STACK_GAP = 40
-FORK_GAP = 175
-VFORK_GAP = 2
-MMAP_GAP = 11
-SYSCALL_GAP = 32  # from a request back to user mode
-WAIT_GAP = 1
-RELEASE_TASK_GAP = 50
-EXIT_MMAP_GAP = 20
-EXIT_NOTIFY_GAP = 255
-DEAD_GAP = 105
-READ_COUNTS_PER_KB = 12  # reading an image and relocating it: 10,700 for one of 900 KB
-CLEAR_COUNTS_PER_KB = 4
 
 MAX_SIZE = 1 << 30
 MAX_MAPPING_STEPS = 1000  # recordings have 300
@@ -56,7 +36,6 @@ MAX_US = 600_000_000
 MAX_SECONDS = 10_000  # CPU time and sleep of all processes together
 MAX_STEPS = 50_000
 MAX_BLOCKS = 100_000  # of the pre-init phase
-TICKS_PER_SECOND = 100
 NEVER = 0  # the event that is never signalled
 POOL_WORKQUEUES = 2  # objects of the maple nodes' merged cache that workqueue_init_early() takes first
 NAME_SYNTAX = "a text in quotes"
@@ -94,7 +73,7 @@ class Image(Section):
 class PageRequests(Section):
     """One row of `pre_init.pages`: blocks that the kernel takes for good before it starts the first process."""
 
-    order: int = Field(ge=0, le=10, description="a whole number from 0 to 10")
+    order: int = Field(ge=0, lt=LARGEST_MAX_ORDER, description="a whole number from 0, below the board's max_order")
     count: int = Field(ge=1, le=100_000, description="a whole number from 1 to 100000")
 
 
@@ -147,7 +126,7 @@ class Alloc(Section):
     """A block of 2^order pages for the kernel itself."""
 
     do: Literal["alloc"]
-    order: int = Field(ge=0, le=10, description="a whole number from 0 to 10")
+    order: int = Field(ge=0, lt=LARGEST_MAX_ORDER, description="a whole number from 0, below the board's max_order")
     name: str | None = Field(default=None, min_length=1, description="a name for free, in quotes")
 
 
@@ -173,7 +152,7 @@ class Wait(Section):
 
 
 class Sleep(Section):
-    """Sleeps for a number of ticks of the 10 ms clock."""
+    """Sleeps for a number of ticks of the clock."""
 
     do: Literal["sleep"]
     ticks: int = Field(ge=1, le=1_000_000, description="a whole number from 1 to 1000000")
@@ -213,17 +192,20 @@ class WorkloadFile(Section):
     images: dict[str, Any] = Field(description="tables [images.NAME]")
     process: list[Any] = Field(min_length=1, description="tables [[process]], the first one is pid 1")
     pre_init: dict[str, Any] = Field(default_factory=dict, description="a table: pages")
+    board: str | None = Field(
+        default=None, description="the board of experiments that name none: a shipped one, or the path of a board file"
+    )
 
 
-def read_workload(path: Path) -> RecordedProgram:
-    """Read, check and compile a workload file.
+def read_workload(path: Path, board: Board) -> RecordedProgram:
+    """Read, check and compile a workload file for a board.
 
     Raises UserError: a file that cannot be read, and anything in it that is not valid.
     """
     content = files.read_bytes(path)
     values = files.parse_toml(files.read_text(path), path)
     try:
-        return _compile(values, path.stem, hashlib.sha256(content).hexdigest())
+        return _compile(values, board, path.stem, hashlib.sha256(content).hexdigest())
     except UserError as error:
         raise error.at(file=path) from None
 
@@ -278,12 +260,15 @@ class _Checked:
         return any(isinstance(each.step, kinds) for each in self.steps)
 
 
-def _compile(values: dict[str, Any], name: str, sha256: str) -> RecordedProgram:
+def _compile(values: dict[str, Any], board: Board, name: str, sha256: str) -> RecordedProgram:
     file = _section(WorkloadFile, values, "")
+    if board.steps is None:
+        what = f"the board {board.name} does not say how long the steps of such a workload take"
+        raise UserError(what, valid="a table [steps] in its file")
     images = {each: _section(Image, table, f"images.{each}") for each, table in file.images.items()}
-    processes = _check_processes(file.process)
+    processes = _check_processes(file.process, board)
     _check_family(processes)
-    pre_init, pre_init_handles = _pre_init(_section(PreInit, file.pre_init, "pre_init"))
+    pre_init, pre_init_handles = _pre_init(_section(PreInit, file.pre_init, "pre_init"), board)
     program = RecordedProgram(
         name=name,
         environment="handmade",
@@ -294,12 +279,12 @@ def _compile(values: dict[str, Any], name: str, sha256: str) -> RecordedProgram:
         pre_init=pre_init,
         pre_init_handles=pre_init_handles,
     )
-    _Compiler(images, processes).compile_into(program)
-    check_program(program)
+    _Compiler(images, processes, board, board.steps).compile_into(program)
+    check_program(program, board)
     return program
 
 
-def _pre_init(table: PreInit) -> tuple[np.ndarray, int]:
+def _pre_init(table: PreInit, board: Board) -> tuple[np.ndarray, int]:
     """Rows of PRE_COLUMNS and the number of handles."""
     rows = [
         (flat.PRE_KMEM_CACHE_ALLOC, MAPLE_NODE, POOL_WORKQUEUES, 0),
@@ -308,20 +293,29 @@ def _pre_init(table: PreInit) -> tuple[np.ndarray, int]:
     handles = 0
     for number, value in enumerate(table.pages, 1):
         request = _section(PageRequests, value, f"pre_init.pages[{number}]")
+        _check_order(request.order, board, f"pre_init.pages[{number}].order")
         if handles + request.count > MAX_BLOCKS:
             valid = f"a count of at most {MAX_BLOCKS} in all rows together"
             raise UserError("too many blocks", key=f"pre_init.pages[{number}]", valid=valid)
         for _ in range(request.count):
             rows.append((flat.PRE_PAGE_ALLOC, handles, request.order, GFP_KERNEL))
             handles += 1
-    rows.append((flat.PRE_FREE_INITMEM, 0, INITMEM_START, INITMEM_PAGES))
+    if board.initmem:
+        rows.append((flat.PRE_FREE_INITMEM, 0, board.initmem.first_page, board.initmem.pages))
     return np.array(rows, np.int32), handles
+
+
+def _check_order(order: int, board: Board, key: str) -> None:
+    """Refuse an order that the board does not have."""
+    most = board.machine.max_order - 1
+    if order > most:
+        raise UserError(f"order {order} is more than this board has", key=key, valid=f"a whole number from 0 to {most}")
 
 
 # -- what can be said about the processes without running them --------------------------------------------------
 
 
-def _check_processes(tables: list[Any]) -> dict[str, _Checked]:
+def _check_processes(tables: list[Any], board: Board) -> dict[str, _Checked]:
     """The processes by name, each step checked by itself."""
     processes: dict[str, _Checked] = {}
     mapping_steps = number_of_steps = 0
@@ -344,7 +338,7 @@ def _check_processes(tables: list[Any]) -> dict[str, _Checked]:
                 raise UserError("steps follow it", key=each.key, valid="exit or login as the last step")
         for each in steps:
             seconds += each.step.us / 1e6 if isinstance(each.step, Run) else 0
-            seconds += each.step.ticks / TICKS_PER_SECOND if isinstance(each.step, Sleep) else 0
+            seconds += each.step.ticks / board.clock.hz if isinstance(each.step, Sleep) else 0
             if seconds > MAX_SECONDS:
                 valid = f"at most {MAX_SECONDS} s of run and sleep in all processes together"
                 raise UserError("makes the boot too long", key=each.key, valid=valid)
@@ -456,7 +450,7 @@ class _Lane:
             self.add(flat.OP_NOP, 0, flags=flat.GAP_USER | flags)
         self.in_user = False
 
-    def return_to_user(self, gap: int = SYSCALL_GAP) -> None:
+    def return_to_user(self, gap: int) -> None:
         """Where the kernel may switch to another task."""
         self.add(flat.OP_NOP, gap, flags=flat.RESCHED_AFTER)
         self.in_user = True
@@ -469,7 +463,9 @@ def _per_kb(counts: int, size: int) -> int:
 class _Compiler:
     """Makes the lanes, one process after the other."""
 
-    def __init__(self, images: dict[str, Image], processes: dict[str, _Checked]) -> None:
+    def __init__(self, images: dict[str, Image], processes: dict[str, _Checked], board: Board, gap: Steps) -> None:
+        self.board = board
+        self.gap = gap
         self.images = images
         self.image_number = {name: number for number, name in enumerate(images)}
         self.processes = processes
@@ -535,7 +531,7 @@ class _Compiler:
         return self.handles - 1
 
     def _run(self, lane: _Lane, step: Run, key: str) -> None:
-        lane.add(flat.OP_NOP, step.us * 1000 // NS_PER_COUNT, flags=flat.GAP_USER)
+        lane.add(flat.OP_NOP, step.us * 1000 // self.board.clock.timer_ns, flags=flat.GAP_USER)
 
     def _exec(self, lane: _Lane, step: Exec, key: str) -> None:
         valid = ", ".join(self.images) or "a table [images.NAME], of which there is none"
@@ -543,23 +539,23 @@ class _Compiler:
         image = self.images[step.image]
         arguments = self._new_handle()
         lane.enter_kernel(flat.CALL_RCU)  # the file of the image is opened and closed
-        lane.add(flat.OP_PAGE_ALLOC, ARGUMENTS_GAP, arguments, 0, GFP_ARGUMENTS)
+        lane.add(flat.OP_PAGE_ALLOC, self.gap.arguments, arguments, 0, GFP_ARGUMENTS)
         if lane.mm >= 0:
-            lane.add(flat.OP_EXIT_MMAP, REPLACE_GAP, lane.mm, flags=flat.RESCHED_AFTER)
+            lane.add(flat.OP_EXIT_MMAP, self.gap.replace, lane.mm, flags=flat.RESCHED_AFTER)
         elif lane is not self.lanes[0]:
-            lane.add(flat.OP_SIGNAL, RELEASE_GAP, lane.process.vfork, 1)
+            lane.add(flat.OP_SIGNAL, self.gap.release, lane.process.vfork, 1)
         lane.gone |= set(lane.mappings)
         lane.mappings.clear()
         lane.files.clear()
         lane.mm = self.mms
         self.mms += 1
-        lane.add(flat.OP_EXEC, EXEC_GAP, lane.mm, self.image_number[step.image])
-        lane.add(flat.OP_NOP, _per_kb(CLEAR_COUNTS_PER_KB, image.mapped), flags=flat.RESCHED_AFTER)
-        *steps, relocating = read_gaps(_per_kb(READ_COUNTS_PER_KB, image.mapped))
+        lane.add(flat.OP_EXEC, self.gap.exec, lane.mm, self.image_number[step.image])
+        lane.add(flat.OP_NOP, _per_kb(self.gap.clear_per_kb, image.mapped), flags=flat.RESCHED_AFTER)
+        *steps, relocating = read_gaps(_per_kb(self.gap.read_per_kb, image.mapped))
         for gap in steps:
             lane.add(flat.OP_NOP, gap, flags=flat.RESCHED_AFTER)
         lane.add(flat.OP_PAGE_FREE, relocating, arguments)
-        lane.return_to_user(BPRM_GAP)
+        lane.return_to_user(self.gap.bprm)
 
     def _need_own_memory(self, lane: _Lane, key: str) -> None:
         if lane.mm < 0:
@@ -572,7 +568,7 @@ class _Compiler:
     def _mmap(self, lane: _Lane, step: Mmap, key: str) -> None:
         self._need_own_memory(lane, key)
         self._need_new_name(lane, step.name, key)
-        pages = -(-step.length // PAGE_SIZE)
+        pages = -(-step.length // self.board.machine.page_size)
         kind, flags = flat.OP_MMAP, 0
         if step.file is not None:
             kind, flags = flat.OP_MMAP_FILE, self._file(lane, step.file, pages, key) << flat.MMAP_FILE_SHIFT
@@ -583,8 +579,8 @@ class _Compiler:
             lane.mappings[step.name] = _Mapping(number, pages, step.file, [(0, pages)])
             lane.gone.discard(step.name)
         lane.enter_kernel()
-        lane.add(kind, MMAP_GAP, lane.mm, step.length, number, flags)
-        lane.return_to_user(SYSCALL_GAP + _per_kb(CLEAR_COUNTS_PER_KB, step.length))
+        lane.add(kind, self.gap.mmap, lane.mm, step.length, number, flags)
+        lane.return_to_user(self.gap.syscall + _per_kb(self.gap.clear_per_kb, step.length))
 
     def _file(self, lane: _Lane, file: str, pages: int, key: str) -> int:
         """The number of a file of which this process is to map all `pages` pages."""
@@ -597,7 +593,7 @@ class _Compiler:
             raise UserError(
                 f"{file!r} is mapped with another length elsewhere",
                 key=f"{key}.length",
-                valid=f"{self.file_pages[file]} pages of {PAGE_SIZE // 1024}K, as there",
+                valid=f"{self.file_pages[file]} pages of {self.board.machine.page_size // 1024}K, as there",
             )
         lane.files.add(file)
         return self.file_number.setdefault(file, len(self.file_number))
@@ -616,8 +612,8 @@ class _Compiler:
         for first, pages in self._parts(mapping, step, key):
             lane.enter_kernel()
             # munmap() lets go of a file; and so the nodes that it frees by RCU meet a quiescent state soon.
-            lane.add(flat.OP_MUNMAP, MMAP_GAP, mapping.number, first, pages, flags=flat.CALL_RCU)
-            lane.return_to_user()
+            lane.add(flat.OP_MUNMAP, self.gap.mmap, mapping.number, first, pages, flags=flat.CALL_RCU)
+            lane.return_to_user(self.gap.syscall)
         if not mapping.pieces:
             del lane.mappings[step.name]
             lane.gone.add(step.name)
@@ -646,13 +642,14 @@ class _Compiler:
 
     def _alloc(self, lane: _Lane, step: Alloc, key: str) -> None:
         self._need_new_name(lane, step.name, key)
+        _check_order(step.order, self.board, f"{key}.order")
         handle = self._new_handle()
         if step.name is not None:
             lane.blocks[step.name] = handle
             lane.gone.discard(step.name)
         lane.enter_kernel()
-        lane.add(flat.OP_PAGE_ALLOC, MMAP_GAP, handle, step.order, GFP_KERNEL)
-        lane.return_to_user()
+        lane.add(flat.OP_PAGE_ALLOC, self.gap.mmap, handle, step.order, GFP_KERNEL)
+        lane.return_to_user(self.gap.syscall)
 
     def _free(self, lane: _Lane, step: Free, key: str) -> None:
         if step.name not in lane.blocks:
@@ -664,19 +661,19 @@ class _Compiler:
                 valid=", ".join(known) or "an alloc step with a name before it",
             )
         lane.enter_kernel()
-        lane.add(flat.OP_PAGE_FREE, MMAP_GAP, lane.blocks.pop(step.name))
+        lane.add(flat.OP_PAGE_FREE, self.gap.mmap, lane.blocks.pop(step.name))
         lane.gone.add(step.name)
-        lane.return_to_user()
+        lane.return_to_user(self.gap.syscall)
 
     def _spawn(self, lane: _Lane, step: Spawn, key: str) -> None:
         child = self.lanes[self.processes[step.process].lane]
         lane.children[step.process] = False
         child.stack = self._new_handle()
         lane.enter_kernel()
-        lane.add(flat.OP_PAGE_ALLOC, STACK_GAP, child.stack, 0, GFP_STACK)
-        lane.add(flat.OP_FORK, FORK_GAP, child.process.lane)
-        lane.add(flat.OP_WAIT, VFORK_GAP, child.process.vfork, 1)
-        lane.return_to_user()
+        lane.add(flat.OP_PAGE_ALLOC, self.gap.stack, child.stack, self.board.machine.thread_size_order, GFP_STACK)
+        lane.add(flat.OP_FORK, self.gap.fork, child.process.lane)
+        lane.add(flat.OP_WAIT, self.gap.vfork, child.process.vfork, 1)
+        lane.return_to_user(self.gap.syscall)
 
     def _wait(self, lane: _Lane, step: Wait, key: str) -> None:
         key = f"{key}.process"
@@ -690,25 +687,25 @@ class _Compiler:
             raise UserError(f"{step.process!r} never exits", key=key, valid="a process with an exit step")
         lane.children[step.process] = True
         lane.enter_kernel()
-        lane.add(flat.OP_WAIT, WAIT_GAP, child.zombie, 1)
-        lane.add(flat.OP_RELEASE_TASK, RELEASE_TASK_GAP, child.lane)
-        lane.return_to_user()
+        lane.add(flat.OP_WAIT, self.gap.wait, child.zombie, 1)
+        lane.add(flat.OP_RELEASE_TASK, self.gap.release_task, child.lane)
+        lane.return_to_user(self.gap.syscall)
 
     def _sleep(self, lane: _Lane, step: Sleep, key: str) -> None:
         lane.enter_kernel()
-        lane.add(flat.OP_SLEEP, SYSCALL_GAP, step.ticks)
-        lane.return_to_user()
+        lane.add(flat.OP_SLEEP, self.gap.syscall, step.ticks)
+        lane.return_to_user(self.gap.syscall)
 
     def _exit(self, lane: _Lane, step: Exit, key: str) -> None:
         if lane is self.lanes[0]:
             raise UserError("pid 1 must not exit", key=key, valid="any other step")
         lane.enter_kernel()
         if lane.mm >= 0:
-            lane.add(flat.OP_EXIT_MMAP, EXIT_MMAP_GAP, lane.mm, flags=flat.RESCHED_AFTER)
+            lane.add(flat.OP_EXIT_MMAP, self.gap.exit_mmap, lane.mm, flags=flat.RESCHED_AFTER)
         else:
-            lane.add(flat.OP_SIGNAL, EXIT_MMAP_GAP, lane.process.vfork, 1)
-        lane.add(flat.OP_EXIT_NOTIFY, EXIT_NOTIFY_GAP, lane.process.zombie, flags=flat.CALL_RCU)
-        lane.add(flat.OP_DEAD, DEAD_GAP)
+            lane.add(flat.OP_SIGNAL, self.gap.exit_mmap, lane.process.vfork, 1)
+        lane.add(flat.OP_EXIT_NOTIFY, self.gap.exit_notify, lane.process.zombie, flags=flat.CALL_RCU)
+        lane.add(flat.OP_DEAD, self.gap.dead)
 
     def _login(self, lane: _Lane, step: Login, key: str) -> None:
         lane.add(flat.OP_LOGIN, 0, flags=flat.GAP_USER)

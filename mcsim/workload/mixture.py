@@ -9,6 +9,8 @@ import numpy as np
 from mcsim import files
 from mcsim.errors import UserError, did_you_mean
 from mcsim.kernels.boot.program import LANE_FIRST, LANE_PID, Program
+from mcsim.model.board import Board
+from mcsim.model.shipped import shipped_folder
 from mcsim.workload.program import RecordedProgram, mix
 
 MAX_PROGRAMS = 10_000
@@ -60,8 +62,6 @@ class Workload:
 
 def recordings_folder() -> Path:
     """Where the shipped sets of extracted programs lie."""
-    from mcsim.model.shipped import shipped_folder
-
     return shipped_folder() / "recordings"
 
 
@@ -71,21 +71,21 @@ def shipped_workloads() -> dict[str, Path]:
     return {path.name: path for path in sorted(folder.iterdir()) if path.is_dir()} if folder.is_dir() else {}
 
 
-def load(source: str | Path) -> Workload:
+def load(source: str | Path, board: Board) -> Workload:
     """A workload: a shipped set by name, a folder of extracted programs, one such file (.npz), or one by hand (.toml).
 
-    Raises UserError if there is no such thing or nothing in it that boots.
+    Raises UserError if there is no such thing, nothing in it that boots, or what cannot be on this board.
     """
     shipped = shipped_workloads()
     path = shipped.get(str(source), Path(source))
     if files.is_folder(path):
-        programs = _read_folder(path)
+        programs = _read_folder(path, board)
     elif path.suffix == ".toml" and files.is_file(path):
         from mcsim.workload.handmade import read_workload
 
-        programs = [read_workload(path)]
+        programs = [read_workload(path, board)]
     elif files.is_file(path):
-        programs = [RecordedProgram.read(path)]
+        programs = [RecordedProgram.read(path, board)]
     else:
         raise UserError(
             f"no such workload: {str(source)!r}{did_you_mean(str(source), shipped)}",
@@ -97,11 +97,11 @@ def load(source: str | Path) -> Workload:
     return Workload(path.stem, tuple(programs), arrays, _digest(arrays))
 
 
-def _read_folder(path: Path) -> list[RecordedProgram]:
+def _read_folder(path: Path, board: Board) -> list[RecordedProgram]:
     programs: list[RecordedProgram] = []
     requests = 0
     for file in sorted(path.rglob("*.npz")):
-        programs.append(RecordedProgram.read(file))
+        programs.append(RecordedProgram.read(file, board))
         requests += len(programs[-1].op) + len(programs[-1].pre_init)
         if len(programs) > MAX_PROGRAMS or requests > MAX_REQUESTS:
             valid = f"at most {MAX_PROGRAMS} programs with {MAX_REQUESTS} requests together"

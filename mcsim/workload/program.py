@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from mcsim import files
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
-from mcsim.workload.check import COUNTS_PER_TICK, MAX_REQUESTS, MAX_WORDS, check_program
+from mcsim.model.board import Board
+from mcsim.workload.check import MAX_REQUESTS, MAX_WORDS, check_program
 
 FORMAT = 2
 # Arrays by name, with their columns; 0: a plain list.
@@ -34,7 +35,7 @@ _NUMBERS = {
     "events": MAX_REQUESTS,
     "mms": MAX_REQUESTS,
     "mappings": MAX_REQUESTS,
-    "first_tick": COUNTS_PER_TICK,
+    "first_tick": 1 << 30,
 }
 _TEXTS = ("name", "environment", "variant", "sha256")
 _MAX_BYTES = 128 << 20  # of all arrays
@@ -61,7 +62,7 @@ class RecordedProgram:
     """One recorded boot, extracted.
 
     pre_init, op, lane, image: int32 rows as in boot/program.py, ranges relative to this program. record: int32, the
-    index in the recording of each op. sha256: of the recording's file. Times are timer counts of 768 ns.
+    index in the recording of each op. sha256: of the recording's file. Times are counts of the board's timer.
     For checks only: stack_free, int32 (n, 2), record and lane of each kernel stack that went back in the recording;
     task_free, int32, record of each dead task's last callback; first_tick, counts from the start of the user phase to
     the recorded clock's next tick.
@@ -98,10 +99,10 @@ class RecordedProgram:
         kept = ("name", "environment", "variant", "ram_mb", "jitter", "sha256", "pre_init", "pre_init_handles")
         return RecordedProgram(**{name: getattr(self, name) for name in kept})
 
-    def save(self, path: Path) -> None:
-        """Write the program to a compressed NumPy archive. Raises UserError for one that cannot be run."""
+    def save(self, path: Path, board: Board) -> None:
+        """Write the program to a compressed NumPy archive. Raises UserError for one that cannot be run on the board."""
         try:
-            check_program(self)
+            check_program(self, board)
         except UserError as error:
             raise UserError(f"no program that can be run: {error}", file=self.name) from None
         facts = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _ARRAYS}
@@ -115,8 +116,8 @@ class RecordedProgram:
             files.write_atomically(path, archive.getvalue())
 
     @classmethod
-    def read(cls, path: Path) -> "RecordedProgram":
-        """Read what save() wrote. Raises UserError for any other file, and for one that cannot be run."""
+    def read(cls, path: Path, board: Board) -> "RecordedProgram":
+        """Read what save() wrote. Raises UserError for any other file, and for one that cannot be run on the board."""
         arrays = files.read_arrays(path, limit=_MAX_BYTES, valid=_VALID)
         try:
             facts = _read_facts(arrays.pop("facts", None), path)
@@ -125,7 +126,7 @@ class RecordedProgram:
                 raise UserError(what, key=name[:MAX_WORDS], valid=", ".join(_ARRAYS))
             rows: dict[str, Any] = {name: _rows(arrays[name], name) for name in _ARRAYS}
             program = cls(**facts, **rows)
-            check_program(program)
+            check_program(program, board)
         except UserError as error:
             raise error.at(file=path) from None
         return program

@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 from mcsim.errors import UserError
 from mcsim.files import arrays_of, read_bytes, read_text
 from mcsim.kernels.linux.gfp import GFP_MOVABLE_MASK
-from mcsim.kernels.linux.memblock import PAGE_SIZE
-from mcsim.kernels.linux.page_alloc import MAX_ORDER, MIGRATE_TYPES, PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
+from mcsim.kernels.linux.page_alloc import MIGRATE_TYPES
+from mcsim.model.board import Board
 
-COUNTS_PER_TICK = 13021  # the PIT reloads with 13020 and counts down to 0
-NS_PER_COUNT = 768
 WORD = 2**32 - 1
 # The columns of a recording, with the largest number that each may hold.
 LARGEST = {
@@ -35,7 +33,7 @@ LARGEST = {
     "pid": 2**16 - 1,
     "irq": 1,
     "jiffies": 2**16 - 1,
-    "pit": COUNTS_PER_TICK - 1,
+    "pit": WORD,  # below the counts of a tick
     "a": WORD,
     "b": WORD,
     "c": WORD,
@@ -125,7 +123,7 @@ class Recording:
     jitter: int
     sha256: str
     base_pfn: int
-    page_size: int
+    board: Board
     columns: Columns
     time: NDArray[np.int64]
     symbols: Mapping[int, str]
@@ -154,8 +152,8 @@ def text_of(columns: Columns, index: int) -> str:
     return words.replace(b"\0", b"").decode("latin-1")
 
 
-def read_recording(path: Path, symbols: Path | None = None) -> Recording:
-    """Read a recording and the symbol table beside it (symbols_ENVIRONMENT.csv).
+def read_recording(path: Path, board: Board, symbols: Path | None = None) -> Recording:
+    """Read a recording of a board and the symbol table beside it (symbols_ENVIRONMENT.csv).
 
     Raises UserError where a file is missing, is no recording, or its name does not say what was recorded.
     """
@@ -167,7 +165,7 @@ def read_recording(path: Path, symbols: Path | None = None) -> Recording:
             file=path,
             valid="ENVIRONMENT_VARIANT_RAMMB_jJITTER_LETTER.npz, for example C_V0_64MB_j0_a.npz",
         )
-    columns, header, sha256 = read_columns(path)
+    columns, header, sha256 = read_columns(path, board)
     if int(match["ram"]) << 20 != int(header[9]):
         what = f"the name says {match['ram']} MB of RAM, the recording {int(header[9]) >> 20}"
         raise UserError(what, file=path, valid="the name that it was recorded under")
@@ -180,14 +178,14 @@ def read_recording(path: Path, symbols: Path | None = None) -> Recording:
         jitter=int(match["jitter"]),
         sha256=sha256,
         base_pfn=int(header[14]),
-        page_size=int(header[10]),
+        board=board,
         columns=columns,
-        time=_time(columns["jiffies"], columns["pit"]),
+        time=_time(columns["jiffies"], columns["pit"], board.clock.timer_counts_per_tick),
         symbols=_read_symbols(symbols or path.parent / f"symbols_{match['environment']}.csv"),
     )
 
 
-def read_columns(path: Path) -> tuple[Columns, NDArray[np.integer], str]:
+def read_columns(path: Path, board: Board) -> tuple[Columns, NDArray[np.integer], str]:
     """The columns of a recording's file, all of one length, its header, and the file's SHA-256.
 
     Every number is in its range, every page lies in the RAM, no record is lost and the clock does not go back: what
@@ -210,9 +208,10 @@ def read_columns(path: Path) -> tuple[Columns, NDArray[np.integer], str]:
     if len(arrays["type"]) > MAX_RECORDS:
         raise UserError(f"{len(arrays['type'])} records", file=path, valid=f"at most {MAX_RECORDS}")
     header = _within(path, "header", arrays["header"], WORD)
-    _check_header(path, [int(word) for word in header])
-    columns = {name: _within(path, name, arrays[name], largest) for name, largest in LARGEST.items()}
-    _check_records(path, columns, base=int(header[14]), pages=int(header[9]) // PAGE_SIZE)
+    _check_header(path, [int(word) for word in header], board)
+    largest = {**LARGEST, "pit": board.clock.timer_counts_per_tick - 1}
+    columns = {name: _within(path, name, arrays[name], most) for name, most in largest.items()}
+    _check_records(path, columns, board, base=int(header[14]), pages=int(header[9]) // board.machine.page_size)
     return columns, header, hashlib.sha256(content).hexdigest()
 
 
@@ -226,27 +225,30 @@ def _within(path: Path, name: str, array: NDArray[Any], largest: int) -> NDArray
     return array.astype(np.min_scalar_type(largest))
 
 
-def _check_header(path: Path, header: list[int]) -> None:
-    """UserError unless the header is of a recording without loss, of the kind of machine that is simulated."""
+def _check_header(path: Path, header: list[int], board: Board) -> None:
+    """UserError unless the header is of a recording without loss, of this board."""
+    machine = board.machine
     magic, dropped, ram, page_size, max_order, pageblock_order, base = *header[:4:3], *header[9:13], header[14]
     if magic != HEADER_MAGIC:
         raise UserError(f"not a recording: its header begins with {magic:#x}", file=path, valid=hex(HEADER_MAGIC))
     if dropped:
         raise UserError(f"{dropped} records were lost while it was recorded", file=path, valid="a complete recording")
-    if (page_size, max_order, pageblock_order) != (PAGE_SIZE, MAX_ORDER, PAGEBLOCK_ORDER):
+    known = (machine.page_size, machine.max_order, machine.pageblock_order)
+    if (page_size, max_order, pageblock_order) != known:
         raise UserError(
             f"recorded with pages of {page_size} bytes, MAX_ORDER {max_order}, pageblock_order {pageblock_order}",
             file=path,
-            valid=f"{PAGE_SIZE}, {MAX_ORDER}, {PAGEBLOCK_ORDER}",
+            valid=f"{known[0]}, {known[1]}, {known[2]} (the board {board.name})",
         )
     if ram == 0 or ram % (1 << 20):
         raise UserError(f"recorded with {ram} bytes of RAM", file=path, valid="whole megabytes")
-    if base % PAGEBLOCK_NR_PAGES or base + ram // PAGE_SIZE > WORD:
-        valid = f"a multiple of {PAGEBLOCK_NR_PAGES}, with all RAM behind it below {WORD}"
+    pageblock = 1 << machine.pageblock_order
+    if base % pageblock or base + ram // machine.page_size > WORD:
+        valid = f"a multiple of {pageblock}, with all RAM behind it below {WORD}"
         raise UserError(f"RAM that begins at page {base}", file=path, key="word 14 of the header", valid=valid)
 
 
-def _check_records(path: Path, columns: Columns, base: int, pages: int) -> None:
+def _check_records(path: Path, columns: Columns, board: Board, base: int, pages: int) -> None:
     """UserError unless all blocks lie in the RAM, requests are such as Linux makes, and the clock does not go back."""
     kind, order, pfn, flags = (columns[name] for name in ("type", "order", "pfn", "flags"))
 
@@ -264,13 +266,14 @@ def _check_records(path: Path, columns: Columns, base: int, pages: int) -> None:
         f"flags 0 and a page, or flags 1 and page {FAILED}",
     )
     of_block = np.isin(kind, BLOCK_RECORDS)
-    size = np.left_shift(1, np.minimum(order, MAX_ORDER).astype(np.int64))
+    max_order = board.machine.max_order
+    size = np.left_shift(1, np.minimum(order, max_order).astype(np.int64))
     first = pfn.astype(np.int64) - base
     outside = (first < 0) | (first + size > pages) | (first % size != 0)
     refuse(
-        of_block & ((order >= MAX_ORDER) | (outside & ~failed)),
+        of_block & ((order >= max_order) | (outside & ~failed)),
         "is about a block of order {order} at page {pfn}",
-        f"aligned blocks of order 0 to {MAX_ORDER - 1} in {base} .. {base + pages - 1}",
+        f"aligned blocks of order 0 to {max_order - 1} in {base} .. {base + pages - 1}",
     )
     for column, kinds in GFP_COLUMNS.items():
         gfp = columns[column]
@@ -286,11 +289,14 @@ def _check_records(path: Path, columns: Columns, base: int, pages: int) -> None:
     refuse(back, "the clock goes back to {jiffies} jiffies", "records in the order of time, of 655 seconds at most")
 
 
-def _time(jiffies: NDArray[np.integer], pit: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Timer counts since boot. With interrupts off the timer can reload before jiffies is advanced."""
-    time = jiffies.astype(np.int64) * COUNTS_PER_TICK + (COUNTS_PER_TICK - 1) - pit.astype(np.int64)
-    late = np.maximum.accumulate(time) - time > COUNTS_PER_TICK // 2
-    time[late] += COUNTS_PER_TICK
+def _time(jiffies: NDArray[np.integer], pit: NDArray[np.integer], counts_per_tick: int) -> NDArray[np.int64]:
+    """Counts since boot of a timer that goes down from `counts_per_tick` - 1 to 0.
+
+    With interrupts off the timer can reload before jiffies is advanced.
+    """
+    time = jiffies.astype(np.int64) * counts_per_tick + (counts_per_tick - 1) - pit.astype(np.int64)
+    late = np.maximum.accumulate(time) - time > counts_per_tick // 2
+    time[late] += counts_per_tick
     return np.maximum.accumulate(time)
 
 
