@@ -34,10 +34,9 @@ def replay(recordings: tuple[Path, ...]) -> None:
       mcsim replay boots                        all recordings in a folder
     """
     from mcsim.fidelity.replay import replay as replay_recording
-    from mcsim.model.board import shipped_board
-    from mcsim.model.experiment import MachineChoice
+    from mcsim.model.board import board_or_only
 
-    board, recordings = shipped_board(MachineChoice().board), files_of(recordings)
+    board, recordings = board_or_only(None), files_of(recordings)
     twice = len({path.stem for path in recordings}) < len(recordings)
     labels = [one_line(f"{path.parent.name}/{path.stem}" if twice else path.stem) for path in recordings]
     width = max(len("recording"), *(len(label) for label in labels))

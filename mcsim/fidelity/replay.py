@@ -209,7 +209,7 @@ def free_lists(zone: Zone) -> dict[str, list[int]]:
 
 def read_events(path: Path, board: Board) -> RecordedEvents:
     """The page-level events of a recording made on a board. Raises UserError if it is none."""
-    columns, header, _ = read_columns(path)
+    columns, header, _ = read_columns(path, board)
     words = [int(word) for word in header]
     ram, base = words[9], words[14]
     encoder = _Encoder(path, columns, base, ram, board, nodes_inside=not words[6])

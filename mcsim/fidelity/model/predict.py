@@ -37,7 +37,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from mcsim.errors import UserError
-from mcsim.fidelity.model.counts import Place
+from mcsim.fidelity.model.counts import Place, board_of
 from mcsim.fidelity.model.recorded_kernels import DEFINITIONS
 from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.model.experiment import (
@@ -46,7 +46,6 @@ from mcsim.model.experiment import (
     Experiment,
     HostLoad,
     parse,
-    recorded_board,
     workload_timing,
 )
 from mcsim.model.units import format_size
@@ -193,17 +192,13 @@ def experiment(environment: str, jitter: int, simulation: Simulation) -> Experim
     ]
     prior = simulation.host_load(environment)
     load = [] if prior is None else [f"boot_median = {prior.boot_median}", f"boot_sigma = {prior.boot_sigma}"]
-    board = recorded_board(environment)
     text = f"""# Written by `mcsim validate`: the kernels whose boots were recorded and counted.
 [experiment]
 name = "{environment}-jitter-{jitter}"
 title = "Boots of environment {environment} at noise setting {jitter}"
 variants = {json.dumps(list(DEFINITIONS))}
-ram = {json.dumps([format_size(each) for each in board.all_ram()])}
+ram = {json.dumps([format_size(each) for each in board_of(environment).all_ram()])}
 boots = {BOOTS}
-
-[machine]
-board = {json.dumps(board.name)}
 
 [workload]
 recordings = {json.dumps(environment)}
