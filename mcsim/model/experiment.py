@@ -578,8 +578,8 @@ def _name(given: str | None, path: Path) -> str:
 
 
 def _board(chosen: MachineChoice, workload: str, path: Path) -> Board:
-    recorded = _said_board(workload) if chosen.board else recorded_board(workload)
-    board = load_board(chosen.board, path.parent) if chosen.board else recorded
+    recorded = _said_board(workload)
+    board = load_board(chosen.board, path.parent) if chosen.board else recorded_board(workload)
     by_hand = workload.endswith(".toml")  # made for any board
     if recorded is not None and not by_hand and recorded.of_recordings() != board.of_recordings():
         what = f"{board.name} has other pages, stacks or another clock than {recorded.name}, of which the workload is"

@@ -85,9 +85,9 @@ def summary(blocks: list[Block], page_size: int) -> str:
     images = sum(each.has_image and not each.is_fixed for each in blocks)
     rest = len(blocks) - whole - fixed - images
     return (
-        f"{len(blocks)} blocks of order {order} ({size_words(order, page_size)}) lie in the zone: {whole} whole, {fixed} "
-        f"with pages that the kernel took before /init, {images} more with a process image, {rest} that only other pages "
-        "break."
+        f"{len(blocks)} blocks of order {order} ({size_words(order, page_size)}) lie in the zone: {whole} whole, "
+        f"{fixed} with pages that the kernel took before /init, {images} more with a process image, {rest} that only "
+        "other pages break."
     )
 
 

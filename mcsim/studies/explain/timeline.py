@@ -26,8 +26,8 @@ class Timeline:
     """One entry for the start of /init and one after each event of the stream.
 
     order: the needed one. page_size: bytes. time_us: microseconds since the kernel started /init. blocks: how many
-    blocks of `order` the free ones hold (fill_contig_page_info() of mm/vmstat.c: free_blocks_suitable). processes: those
-    with mappings.
+    blocks of `order` the free ones hold (fill_contig_page_info() of mm/vmstat.c: free_blocks_suitable). processes:
+    those with mappings.
     """
 
     order: int
