@@ -2,9 +2,9 @@
 #include "page_alloc.h"
 
 /* A zone that is all free, with its watermarks set. */
-struct zone *twin_zone(int64_t pages, int64_t memmap_pages)
+struct zone *twin_zone(int64_t pages, int64_t memmap_pages, int64_t page_shift)
 {
-	struct zone *zone = make_zone(pages, memmap_pages);
+	struct zone *zone = make_zone(pages, memmap_pages, page_shift);
 
 	if (zone) {
 		memblock_free_all(zone, NULL, 0);

@@ -18,14 +18,15 @@ void twin_maple_destroy(struct machine *machine)
 }
 
 /* A tree that is empty, with the cache of its nodes and the pages for it. */
-struct machine *twin_maple(int64_t layout, int64_t pages, int64_t memmap_pages, int64_t max_slabs, int64_t min_partial)
+struct machine *twin_maple(int64_t layout, int64_t pages, int64_t memmap_pages, int64_t page_shift, int64_t node_size,
+			   int64_t min_partial, int64_t max_slabs)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 
 	if (!machine)
 		return NULL;
-	machine->zone = make_zone(pages, memmap_pages);
-	machine->slub = make_slub(256, 8192, min_partial, max_slabs);
+	machine->zone = make_zone(pages, memmap_pages, page_shift);
+	machine->slub = make_slub(node_size, (int64_t)1 << page_shift, min_partial, max_slabs);
 	if (machine->slub)
 		machine->maple = make_maple(layout, max_slabs * machine->slub->per_slab);
 	if (!machine->zone || !machine->slub || !machine->maple) {

@@ -12,8 +12,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef MAX_ORDER
+#error "MAX_ORDER is a fact of the machine: -DMAX_ORDER=11"
+#endif
+
 enum {
-	MAX_ORDER = 11,
 	PAGEBLOCK_ORDER = MAX_ORDER - 1,
 	PAGEBLOCK_NR_PAGES = 1 << PAGEBLOCK_ORDER,
 	MIGRATE_UNMOVABLE = 0,
@@ -535,7 +538,7 @@ static void calculate_min_free_kbytes(struct zone *zone)
 }
 
 /* The zone [0, end_pfn) with nothing handed over, as make_zone() and build_all_zonelists(). */
-static void reset_zone(struct zone *zone, int64_t end_pfn, int64_t memmap_pages)
+static void reset_zone(struct zone *zone, int64_t end_pfn, int64_t memmap_pages, int64_t page_shift)
 {
 	int32_t *next = zone->next, *prev = zone->prev;
 	int8_t *order = zone->order, *pageblock = zone->pageblock;
@@ -549,7 +552,7 @@ static void reset_zone(struct zone *zone, int64_t end_pfn, int64_t memmap_pages)
 	memset(pageblock, MIGRATE_MOVABLE, (size_t)(pages >> PAGEBLOCK_ORDER));
 	*zone = (struct zone){
 		.next = next, .prev = prev, .order = order, .lru = lru, .pageblock = pageblock, .pages = pages,
-		.end_pfn = end_pfn, .pcp_batch = 1, .min_free_kbytes = 1024, .slowpath = 1, .page_shift = 13,
+		.end_pfn = end_pfn, .pcp_batch = 1, .min_free_kbytes = 1024, .slowpath = 1, .page_shift = page_shift,
 		.mobility_disabled = end_pfn - memmap_pages < PAGEBLOCK_NR_PAGES * MIGRATE_TYPES,
 	};
 }
@@ -583,7 +586,7 @@ static void destroy_zone(struct zone *zone)
 }
 
 /* NULL if there is no memory. */
-static struct zone *make_zone(int64_t end_pfn, int64_t memmap_pages)
+static struct zone *make_zone(int64_t end_pfn, int64_t memmap_pages, int64_t page_shift)
 {
 	struct zone *zone = calloc(1, sizeof(*zone));
 	int64_t pages = (end_pfn + PAGEBLOCK_NR_PAGES - 1) & ~(int64_t)(PAGEBLOCK_NR_PAGES - 1);
@@ -600,7 +603,7 @@ static struct zone *make_zone(int64_t end_pfn, int64_t memmap_pages)
 		destroy_zone(zone);
 		return NULL;
 	}
-	reset_zone(zone, end_pfn, memmap_pages);
+	reset_zone(zone, end_pfn, memmap_pages, page_shift);
 	return zone;
 }
 

@@ -37,14 +37,15 @@ void twin_replay_destroy(struct machine *machine)
 	free(machine);
 }
 
-struct machine *twin_replay_machine(int64_t pages, int64_t memmap_pages, int64_t max_slabs, int64_t min_partial)
+struct machine *twin_replay_machine(int64_t pages, int64_t memmap_pages, int64_t page_shift, int64_t node_size,
+				    int64_t min_partial, int64_t max_slabs)
 {
 	struct machine *machine = calloc(1, sizeof(*machine));
 
 	if (!machine)
 		return NULL;
-	machine->zone = make_zone(pages, memmap_pages);
-	machine->slub = make_slub(256, 8192, min_partial, max_slabs);
+	machine->zone = make_zone(pages, memmap_pages, page_shift);
+	machine->slub = make_slub(node_size, (int64_t)1 << page_shift, min_partial, max_slabs);
 	if (!machine->zone || !machine->slub) {
 		twin_replay_destroy(machine);
 		return NULL;
@@ -53,9 +54,10 @@ struct machine *twin_replay_machine(int64_t pages, int64_t memmap_pages, int64_t
 }
 
 /* As memblock leaves it. */
-void twin_replay_reset(struct machine *machine, int64_t pages, int64_t memmap_pages, const int64_t *reserved, int64_t rows)
+void twin_replay_reset(struct machine *machine, int64_t pages, int64_t memmap_pages, int64_t page_shift,
+		       const int64_t *reserved, int64_t rows)
 {
-	reset_zone(machine->zone, pages, memmap_pages);
+	reset_zone(machine->zone, pages, memmap_pages, page_shift);
 	memblock_free_all(machine->zone, reserved, rows);
 	reset_slub(machine->slub);
 }

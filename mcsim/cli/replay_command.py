@@ -34,8 +34,9 @@ def replay(recordings: tuple[Path, ...]) -> None:
       mcsim replay boots                        all recordings in a folder
     """
     from mcsim.fidelity.replay import replay as replay_recording
+    from mcsim.model.board import board_or_only
 
-    recordings = files_of(recordings)
+    board, recordings = board_or_only(None), files_of(recordings)
     twice = len({path.stem for path in recordings}) < len(recordings)
     labels = [one_line(f"{path.parent.name}/{path.stem}" if twice else path.stem) for path in recordings]
     width = max(len("recording"), *(len(label) for label in labels))
@@ -45,7 +46,7 @@ def replay(recordings: tuple[Path, ...]) -> None:
     )
     found: list[Replay] = []
     for path, label in zip(recordings, labels, strict=True):
-        one = replay_recording(path)
+        one = replay_recording(path, board)
         found.append(one)
         click.echo(
             f"{label:<{width}} {one.ram_mb:>3}M {one.events:>7} {one.allocations:>6} {one.frees:>6} {one.nodes:>6}"

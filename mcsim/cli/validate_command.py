@@ -170,9 +170,8 @@ def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
     from mcsim.fidelity.model.counterfactual import compare_order, programs, recorded_orders
     from mcsim.fidelity.model.report import counterfactual_page
     from mcsim.files import write_each
-    from mcsim.simulator.single_program import SingleProgram
 
-    benches = [SingleProgram(program) for program in programs(recordings)]
+    benches = programs(recordings)
     text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))
     path = folder / "counterfactual.txt"
     write_each({path: text.encode()})

@@ -17,17 +17,10 @@ from mcsim.errors import UserError
 from mcsim.files import is_file, parse_json, read_text
 from mcsim.kernels.boot.invariants import check_zone
 from mcsim.kernels.linux.gfp import GFP_KERNEL, GFP_MOVABLE_SHIFT
-from mcsim.kernels.linux.memblock import (
-    PAGE_SIZE,
-    PAGES_PER_MB,
-    RAM_MB_VALID,
-    m68k_reserved,
-    memblock_free_all,
-    memmap_pages,
-)
+from mcsim.kernels.linux.machine import NO_POLICY, Machine
+from mcsim.kernels.linux.memblock import memblock_free_all
 from mcsim.kernels.linux.page_alloc import (
     FPI_TO_TAIL,
-    MAX_ORDER,
     MIGRATE_PCPTYPES,
     MIGRATE_TYPES,
     Zone,
@@ -36,11 +29,12 @@ from mcsim.kernels.linux.page_alloc import (
     make_zone,
     zone_set_pageset_high_and_batch,
 )
-from mcsim.kernels.linux.slub import Slub, make_slub
+from mcsim.kernels.linux.slub import make_slub
 from mcsim.kernels.probe import replay as kernel
+from mcsim.model.board import Board
+from mcsim.simulator.machine import machine_of
 from mcsim.workload.recording import Columns, Record, read_columns, text_of
 
-MAPLE_NODE_SIZE = 256  # bytes
 OBJECTS_TAKEN_BEFORE = 2  # of the first page of maple nodes, by something unrecorded, before the first node
 HAND_OVER = FPI_TO_TAIL | 4  # fpi flags of the frees by which memblock hands over: to the tail, no poisoning
 
@@ -61,17 +55,18 @@ ANSWERS = {
 class RecordedEvents(NamedTuple):
     """The page-level events of one recording.
 
-    event: int64[n, EVENT_COLUMNS] and answer: int64[n, ANSWER_COLUMNS] as probe/replay.py has them; record: int64[n],
-    index of each in the recording. reserved: int64[m, 2], what memblock did not hand over (first page, pages). objects:
-    number of object handles. free_counts: free blocks per order at the end, if the index beside the recording has them.
+    machine: the board with so much RAM, of which memblock kept what it did not hand over. event: int64[n,
+    EVENT_COLUMNS] and answer: int64[n, ANSWER_COLUMNS] as probe/replay.py has them; record: int64[n], index of each in
+    the recording. objects: number of object handles. free_counts: free blocks per order at the end, if the index beside
+    the recording has them.
     """
 
     name: str
-    ram_mb: int
+    ram: int  # bytes
+    machine: Machine
     event: NDArray[np.int64]
     answer: NDArray[np.int64]
     record: NDArray[np.int64]
-    reserved: NDArray[np.int64]
     objects: int
     free_counts: list[int] | None
 
@@ -114,23 +109,23 @@ class Replay:
         return self.mismatches == 0 and self.recorded_free_counts in (None, self.free_counts)
 
 
-def replay(path: Path) -> Replay:
-    """Replay the recording in a file. Raises UserError if it is none."""
-    recorded = read_events(path)
+def replay(path: Path, board: Board) -> Replay:
+    """Replay the recording in a file, made on a board. Raises UserError if it is none."""
+    recorded = read_events(path, board)
     zone, answers = run(recorded, len(recorded.event))
     wrong = np.flatnonzero((answers != recorded.answer).any(axis=1))
     kind = recorded.event[:, kernel.KIND]
     check_zone(zone)
     return Replay(
         name=recorded.name,
-        ram_mb=recorded.ram_mb,
+        ram_mb=recorded.ram >> 20,
         events=len(kind),
         allocations=int(np.isin(kind, (kernel.EVENT_ALLOC, kernel.EVENT_ALLOC_FAILS)).sum()),
         frees=int((kind == kernel.EVENT_FREE).sum()),
         nodes=max(0, int((kind == kernel.EVENT_OBJECT_ALLOC).sum()) - OBJECTS_TAKEN_BEFORE),
         mismatches=len(wrong),
-        hand_over_as_computed=hand_over_as_computed(recorded),
-        free_counts=zone.nr_free.tolist(),
+        hand_over_as_computed=hand_over_as_computed(recorded, board),
+        free_counts=zone.nr_free[: zone.machine.max_order].tolist(),
         recorded_free_counts=recorded.free_counts,
         first=difference(recorded, answers, int(wrong[0])) if len(wrong) else None,
     )
@@ -143,12 +138,12 @@ def run(recorded: RecordedEvents, last: int, pages: int = 0) -> tuple[Zone, NDAr
     """
     zone = hand_over(recorded)
     page = np.full(max(pages, len(zone.order)), kernel.PAGE_FREE, np.int32)
-    for first, count in recorded.reserved:
+    for first, count in recorded.machine.reserved:
         page[first : first + count] = kernel.PAGE_RESERVED
     answers = np.zeros_like(recorded.answer)
     kernel.replay_events(
         zone,
-        make_node_cache(),
+        make_slub(recorded.machine),
         recorded.event,
         recorded.answer,
         0,
@@ -163,22 +158,24 @@ def run(recorded: RecordedEvents, last: int, pages: int = 0) -> tuple[Zone, NDAr
 
 def hand_over(recorded: RecordedEvents) -> Zone:
     """The zone as memblock leaves it."""
-    zone = make_zone(0, recorded.ram_mb * PAGES_PER_MB)
-    build_all_zonelists(zone, memmap_pages(recorded.ram_mb))
-    memblock_free_all(zone, recorded.reserved)
+    zone = make_zone(0, recorded.machine.ram_pages, recorded.machine, NO_POLICY)
+    build_all_zonelists(zone)
+    memblock_free_all(zone)
     zone_set_pageset_high_and_batch(zone)
     return zone
 
 
-def make_node_cache() -> Slub:
-    """The cache of maple nodes, empty."""
-    return make_slub((MAPLE_NODE_SIZE,), PAGE_SIZE)
+def machine_with(board: Board, ram: int, reserved: NDArray[np.int64]) -> Machine:
+    """A board with `ram` bytes, of which memblock keeps `reserved`, whether or not the board can have so many."""
+    any_size = machine_of(board, board.all_ram()[0])
+    pages = ram // board.machine.page_size
+    return any_size._replace(ram_pages=pages, memmap_pages=board.memmap_pages(ram), reserved=reserved)
 
 
-def hand_over_as_computed(recorded: RecordedEvents) -> bool:
-    """Whether memblock's rule for this RAM size gives the recorded hand-over (it holds for one kernel image)."""
-    low, high = RAM_MB_VALID
-    return low <= recorded.ram_mb <= high and np.array_equal(m68k_reserved(recorded.ram_mb), recorded.reserved)
+def hand_over_as_computed(recorded: RecordedEvents, board: Board) -> bool:
+    """Whether the board's rule for this RAM size gives the recorded hand-over (it holds for one kernel image)."""
+    known = recorded.ram in board.all_ram()
+    return known and np.array_equal(machine_of(board, recorded.ram).reserved, recorded.machine.reserved)
 
 
 def difference(recorded: RecordedEvents, answers: NDArray[np.int64], i: int) -> Difference:
@@ -201,7 +198,7 @@ def free_lists(zone: Zone) -> dict[str, list[int]]:
     """First pages of the free blocks, head of the list first, by `order.migratetype`; empty lists are left out."""
     lists = {
         f"{order}.{migratetype}": list_entries(zone, len(zone.order) + order * MIGRATE_TYPES + migratetype)
-        for order in range(MAX_ORDER)
+        for order in range(zone.machine.max_order)
         for migratetype in range(MIGRATE_TYPES)
     }
     return {name: pages for name, pages in lists.items() if pages}
@@ -210,33 +207,34 @@ def free_lists(zone: Zone) -> dict[str, list[int]]:
 # -- reading ---------------------------------------------------------------------------------------------------
 
 
-def read_events(path: Path) -> RecordedEvents:
-    """The page-level events of a recording. Raises UserError if it is none."""
-    columns, header, _ = read_columns(path)
+def read_events(path: Path, board: Board) -> RecordedEvents:
+    """The page-level events of a recording made on a board. Raises UserError if it is none."""
+    columns, header, _ = read_columns(path, board)
     words = [int(word) for word in header]
     ram, base = words[9], words[14]
-    encoder = _Encoder(path, columns, base, ram // PAGE_SIZE, nodes_inside=not words[6])
+    encoder = _Encoder(path, columns, base, ram, board, nodes_inside=not words[6])
     encoder.encode()
     return RecordedEvents(
         name=path.stem,
-        ram_mb=ram >> 20,
+        ram=ram,
+        machine=machine_with(board, ram, encoder.reserved()),
         event=np.array([event for event, _, _ in encoder.rows], np.int64).reshape(-1, kernel.EVENT_COLUMNS),
         answer=np.array([answer for _, answer, _ in encoder.rows], np.int64).reshape(-1, kernel.ANSWER_COLUMNS),
         record=np.array([record for _, _, record in encoder.rows], np.int64),
-        reserved=encoder.reserved(),
         objects=encoder.objects,
-        free_counts=_free_counts_end(path),
+        free_counts=_free_counts_end(path, board.machine.max_order),
     )
 
 
 class _Encoder:
     """Turns records into events. That their pages lie in the zone was checked when they were read."""
 
-    def __init__(self, path: Path, columns: Columns, base: int, pages: int, nodes_inside: bool) -> None:
+    def __init__(self, path: Path, columns: Columns, base: int, ram: int, board: Board, nodes_inside: bool) -> None:
         self.path = path
         self.columns = columns
         self.base = base
-        self.pages = pages
+        self.page_size, self.node_size = board.machine.page_size, board.slabs.maple_node.size  # bytes
+        self.pages = ram // self.page_size
         self.rows: list[tuple[tuple[int, ...], tuple[int, ...], int]] = []  # event, answer, record
         self.handed_over: list[tuple[int, int]] = []  # first page, pages
         self.gfp: dict[tuple[int, int], list[int]] = {}  # of the requests under way, by pid and irq
@@ -306,7 +304,7 @@ class _Encoder:
             self._add(i, kernel.EVENT_ALLOC, first, record["mt"], first=first, order=order, flags=gfp)
         elif i == self.first_node_page:
             for number in range(OBJECTS_TAKEN_BEFORE):
-                self._take_object(i, first * PAGE_SIZE + number * MAPLE_NODE_SIZE, gfp)
+                self._take_object(i, first * self.page_size + number * self.node_size, gfp)
 
     def _request_over(self, i: int, record: dict[str, int]) -> None:
         under_way = self.gfp.get((record["pid"], record["irq"]))
@@ -353,10 +351,10 @@ class _Encoder:
 
     def _node(self, i: int, record: dict[str, int]) -> None:
         failed = record["flags"] == 1
-        self._take_object(i, -1 if failed else record["a"] - self.base * PAGE_SIZE, record["b"])
+        self._take_object(i, -1 if failed else record["a"] - self.base * self.page_size, record["b"])
 
     def _node_freed(self, i: int, record: dict[str, int]) -> None:
-        handle = self.handle.pop(record["a"] - self.base * PAGE_SIZE, None)
+        handle = self.handle.pop(record["a"] - self.base * self.page_size, None)
         if handle is None:
             raise UserError("frees a maple node that was not taken", file=self.path, key=f"record {i}")
         bulk = record["order"] == 1
@@ -373,7 +371,7 @@ class _Encoder:
         return bool(kind == Record.MA_FREE and order == 1)
 
 
-def _free_counts_end(path: Path) -> list[int] | None:
+def _free_counts_end(path: Path, orders: int) -> list[int] | None:
     """What index.jsonl beside a recording says of the free lists at its end; None if it says nothing."""
     index = path.parent / "index.jsonl"
     if not is_file(index):
@@ -390,8 +388,8 @@ def _free_counts_end(path: Path) -> list[int] | None:
         counts = entry.get("free_counts_end")
         if entry["name"] != path.stem or counts is None:
             continue
-        if not isinstance(counts, list) or len(counts) != MAX_ORDER or any(type(count) is not int for count in counts):
-            valid = f"a list of {MAX_ORDER} whole numbers"
+        if not isinstance(counts, list) or len(counts) != orders or any(type(count) is not int for count in counts):
+            valid = f"a list of {orders} whole numbers"
             raise UserError(
                 f"not an index of recordings: {counts!r:.60}", file=place, key="free_counts_end", valid=valid
             )

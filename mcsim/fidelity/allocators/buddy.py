@@ -26,15 +26,15 @@ from mcsim.fidelity.allocators.vectors import (
     wrong_operation,
 )
 from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE_SHIFT, GFP_NOMEMALLOC, GFP_NOWAIT
+from mcsim.kernels.linux.machine import EXACT_TAIL_HEAD, EXACT_TAIL_TAIL, NO_POLICY, bare_machine
 from mcsim.kernels.linux.memblock import memblock_free_all
 from mcsim.kernels.linux.page_alloc import (
     MANAGED_PAGES,
-    MAX_ORDER,
     MIGRATE_TYPES,
+    NR_FREE_LISTS,
     NR_FREE_PAGES,
     NR_PCP_LISTS,
     PAGE_GROUP_BY_MOBILITY_DISABLED,
-    PAGEBLOCK_NR_PAGES,
     PCP_COUNT,
     PCP_FREE_FACTOR,
     SLOWPATH,
@@ -186,14 +186,17 @@ def encode(vector: BuddyVector) -> tuple[NDArray[np.int64], int]:
 
 def make_vector_zone(vector: BuddyVector) -> Zone:
     """The zone that a vector's header describes, after the hand-over of memory."""
-    start = vector.base % PAGEBLOCK_NR_PAGES
-    zone = make_zone(start, start + vector.pages, vector.page_size.bit_length() - 1, int(vector.config == "mmu"))
+    bare = bare_machine(vector.page_size, mmu=int(vector.config == "mmu"), memmap_pages=vector.memmap_pages)
+    start = vector.base % (1 << bare.pageblock_order)
+    machine = bare._replace(reserved=reserved_ranges(vector) + np.array([start, 0]))
+    policy = NO_POLICY._replace(exact_tail=EXACT_TAIL_TAIL if vector.exact_tail else EXACT_TAIL_HEAD)
+    zone = make_zone(start, start + vector.pages, machine, policy)
     zone.scalar[SLOWPATH] = 0
     if vector.mobility == -1:
-        build_all_zonelists(zone, vector.memmap_pages)
+        build_all_zonelists(zone)
     else:
         zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] = 1 - vector.mobility
-    memblock_free_all(zone, reserved_ranges(vector) + np.array([start, 0]))
+    memblock_free_all(zone)
     return zone
 
 
@@ -225,9 +228,7 @@ def run(vector: BuddyVector, zone: Zone, operations: NDArray[np.int64], names: i
     ends = {index + 1 for index in np.flatnonzero(operations[:, 0] == DUMP).tolist()}
     ends |= {*range(0, count, max(1, AT_ONCE // vector.pages)), count}
     for first, last in pairwise(sorted({0, *ends})):
-        done = run_operations(
-            zone, operations, first, last, blocks, owner, vector.exact_tail, vector.digest_every, answers, digests
-        )
+        done = run_operations(zone, operations, first, last, blocks, owner, vector.digest_every, answers, digests)
         if done < last:
             raise wrong_operation(
                 done + 1, vector.ops[done], "frees pages that the block does not hold", "each page of a block once"
@@ -243,7 +244,7 @@ def run(vector: BuddyVector, zone: Zone, operations: NDArray[np.int64], names: i
 
 def zone_dump(zone: Zone) -> dict[str, Any]:
     """The whole state of a zone, in the form of the vectors; pages relative to the start of the zone."""
-    pages = len(zone.order)
+    pages, pageblock = len(zone.order), 1 << zone.machine.pageblock_order
     scalar = zone.scalar
     start, end = int(scalar[ZONE_START_PFN]), int(scalar[ZONE_END_PFN])
 
@@ -252,11 +253,11 @@ def zone_dump(zone: Zone) -> dict[str, Any]:
 
     free = {
         f"{order}.{migratetype}": entries(pages + order * MIGRATE_TYPES + migratetype)
-        for order in range(MAX_ORDER)
+        for order in range(zone.machine.max_order)
         for migratetype in range(MIGRATE_TYPES)
     }
-    pcp = {str(pindex): entries(pages + MAX_ORDER * MIGRATE_TYPES + pindex) for pindex in range(NR_PCP_LISTS)}
-    first_block = -(-start // PAGEBLOCK_NR_PAGES)
+    pcp = {str(pindex): entries(pages + NR_FREE_LISTS + pindex) for pindex in range(NR_PCP_LISTS)}
+    first_block = -(-start // pageblock)
     return {
         "free": {key: pfns for key, pfns in free.items() if pfns},
         "pcp": {key: pfns for key, pfns in pcp.items() if pfns},
@@ -265,5 +266,5 @@ def zone_dump(zone: Zone) -> dict[str, Any]:
         "free_factor": int(scalar[PCP_FREE_FACTOR]),
         "wmark": [int(mark) for mark in scalar[WMARK_MIN : WMARK_MIN + 3]],
         "boost": int(scalar[WATERMARK_BOOST]),
-        "pb": [int(block) for block in zone.pageblock[first_block : -(-end // PAGEBLOCK_NR_PAGES)]],
+        "pb": [int(block) for block in zone.pageblock[first_block : -(-end // pageblock)]],
     }

@@ -26,6 +26,7 @@ from mcsim.fidelity.allocators.vectors import (
     differences,
     wrong_operation,
 )
+from mcsim.kernels.linux.machine import NO_POLICY, bare_machine
 from mcsim.kernels.linux.maple_tree import (
     END,
     HEAD,
@@ -62,7 +63,8 @@ from mcsim.kernels.probe.maple_vector import (
 
 MAX_TREES = 4096
 FIRST_SLABS = 64  # pages of nodes; a vector that needs more gets more
-NODES_PER_SLAB = 32
+NODE_SIZE = 256  # bytes
+NODES_PER_SLAB = 32  # of one page; no vector shows it
 # Operations times entries that one call may take, about a second: Ctrl-C waits for its end. An operation adds two
 # entries at most.
 AT_ONCE = 1 << 24
@@ -128,9 +130,12 @@ def make_bench(vector: MapleVector, slabs: int) -> Bench:
     maple = make_maple(vector.layout, slabs * NODES_PER_SLAB, vector.ntrees)
     for tree in range(vector.ntrees):
         mt_init_flags(maple, tree, vector.flags & (MT_FLAGS_ALLOC_RANGE | MT_FLAGS_USE_RCU))
-    zone = make_zone(0, 2 * slabs)
-    memblock_free_all(zone, np.zeros((0, 2), np.int64))
-    return Bench(maple, make_slub(max_slabs=slabs), zone)
+    # The tree of 6.1: a store on preallocated nodes takes no others (PREALLOC_TOPUP_FORBIDDEN, which is 0).
+    sizes = np.array([NODE_SIZE], np.int64)
+    machine = bare_machine(NODES_PER_SLAB * NODE_SIZE, pointer_bits=vector.layout, object_sizes=sizes)
+    zone = make_zone(0, 2 * slabs, machine, NO_POLICY)
+    memblock_free_all(zone)
+    return Bench(maple, make_slub(machine, slabs), zone)
 
 
 class Indices:

@@ -22,7 +22,9 @@ from mcsim.errors import UserError, did_you_mean
 from mcsim.fidelity.model.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.files import is_file
 from mcsim.kernels.boot import program as flat
-from mcsim.model.variants import Policies
+from mcsim.model.board import board_or_only
+from mcsim.model.experiment import recorded_board
+from mcsim.model.release import Policies
 from mcsim.simulator.single_program import SingleProgram
 from mcsim.workload.mixture import recordings_folder
 from mcsim.workload.program import RecordedProgram
@@ -144,8 +146,11 @@ def medians(comparisons: Sequence[Comparison]) -> tuple[float, float]:
     return median(each.equal_live_sets for each in comparisons), median(each.out_of_order for each in comparisons)
 
 
-def programs(names: Sequence[str] = ()) -> list[RecordedProgram]:
-    """The named programs (files, or shipped ones by name); all shipped ones with lanes if none is named."""
+def programs(names: Sequence[str] = ()) -> list[SingleProgram]:
+    """The named programs (files, or shipped ones by name); all shipped ones with lanes if none is named.
+
+    Each on the board that its folder says, or else on the only one that is shipped.
+    """
     shipped = {path.stem: path for path in sorted(recordings_folder().glob("*/*.npz"))}
     found = []
     for name in names or shipped:
@@ -153,7 +158,8 @@ def programs(names: Sequence[str] = ()) -> list[RecordedProgram]:
         if not is_file(path):
             valid = f"a program file (.npz), or a shipped program: {', '.join(shipped)}"
             raise UserError(f"no such program: {name!r}{did_you_mean(name, shipped)}", key="RECORDING", valid=valid)
-        program = RecordedProgram.read(path)
+        board = recorded_board(str(path.parent)) or board_or_only(None)
+        program = RecordedProgram.read(path, board)
         if not program.has_lanes:
             if names:
                 raise UserError("holds a pre-init phase only", file=path, valid="a program with a user phase")
@@ -161,5 +167,5 @@ def programs(names: Sequence[str] = ()) -> list[RecordedProgram]:
         if program.variant not in recorded_variants():
             valid = ", ".join(recorded_variants())
             raise UserError(f"was recorded under an unknown variant {program.variant!r}", file=path, valid=valid)
-        found.append(program)
+        found.append(SingleProgram(program, board))
     return found

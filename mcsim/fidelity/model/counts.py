@@ -11,7 +11,8 @@ from pathlib import Path
 from mcsim.errors import UserError, did_you_mean
 from mcsim.fidelity.model.recorded_kernels import recorded_variants, tail_of
 from mcsim.files import read_text
-from mcsim.kernels.linux.memblock import RAM_MB_VALID
+from mcsim.model.board import Board
+from mcsim.model.experiment import recorded_board
 
 COLUMNS = ("env", "variant", "ram_mb", "jitter", "boots", "failures", "use")
 JITTERS = (0, 2)
@@ -64,6 +65,15 @@ def open_counts_file() -> Path:
     return shipped_folder() / "counts" / "real-boots.csv"
 
 
+def board_of(environment: str) -> Board:
+    """The board that an environment was recorded on. UserError if it does not say."""
+    board = recorded_board(environment)
+    if board is None:
+        what = f"the recordings of {environment} do not say their board"
+        raise UserError(what, key="env", valid='board = "..." in timing.toml beside them')
+    return board
+
+
 def read_counts(path: str | Path, environments: Iterable[str], variants: Iterable[str] = ()) -> Counts:
     """Read a counts file (CSV with COLUMNS, in any order; others are ignored).
 
@@ -87,7 +97,8 @@ def read_counts(path: str | Path, environments: Iterable[str], variants: Iterabl
                 cell_count, boot_count = dropped.get(environment, (0, 0))
                 dropped[environment] = (cell_count + 1, boot_count + boots)
                 continue
-            place, use = Place(environment, _variant(row, kernels), _ram(row), _jitter(row)), _text(row, "use")
+            place = Place(environment, _variant(row, kernels), _ram_mb(row, board_of(environment)), _jitter(row))
+            use = _text(row, "use")
             if place in lines:
                 raise UserError(f"the same cell as in line {lines[place]}", valid="one line a cell")
             lines[place] = line
@@ -152,12 +163,11 @@ def _variant(row: Mapping[str, str | None], known: Sequence[str]) -> str:
     return value
 
 
-def _ram(row: Mapping[str, str | None]) -> int:
+def _ram_mb(row: Mapping[str, str | None], board: Board) -> int:
     value = (row["ram_mb"] or "").strip()
-    low, high = RAM_MB_VALID
-    if not (value.isascii() and value.isdigit() and len(value) < 10 and low <= int(value) <= high):
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and int(value) << 20 in board.all_ram()):
         what = f"{value!r} MB of RAM: the state after boot is not known"
-        raise UserError(what, key="ram_mb", valid=f"a whole number from {low} to {high}")
+        raise UserError(what, key="ram_mb", valid=board.sizes())
     return int(value)
 
 

@@ -37,11 +37,18 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from mcsim.errors import UserError
-from mcsim.fidelity.model.counts import Place
+from mcsim.fidelity.model.counts import Place, board_of
 from mcsim.fidelity.model.recorded_kernels import DEFINITIONS
 from mcsim.kernels.jit.rng import FACTOR_BITS
-from mcsim.kernels.linux.memblock import RAM_MB_VALID
-from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, HostLoad, parse, workload_timing
+from mcsim.model.experiment import (
+    BOOTS_SYNTAX,
+    MAX_BOOTS,
+    Experiment,
+    HostLoad,
+    parse,
+    workload_timing,
+)
+from mcsim.model.units import format_size
 from mcsim.run import engine
 from mcsim.simulator import simulator
 from mcsim.store.store import Store
@@ -190,7 +197,7 @@ def experiment(environment: str, jitter: int, simulation: Simulation) -> Experim
 name = "{environment}-jitter-{jitter}"
 title = "Boots of environment {environment} at noise setting {jitter}"
 variants = {json.dumps(list(DEFINITIONS))}
-ram = "{RAM_MB_VALID[0]}M..{RAM_MB_VALID[1]}M step 1M"
+ram = {json.dumps([format_size(each) for each in board_of(environment).all_ram()])}
 boots = {BOOTS}
 
 [workload]

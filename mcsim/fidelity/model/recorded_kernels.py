@@ -3,6 +3,9 @@
 One kernel binary served all of them; a data word switched its behaviour. V: Linux 6.1.y, whose mm tree is in RCU mode;
 M: the same out of RCU mode, as in 2022. V4 and V5 kept their maple nodes outside of the managed memory: they stand for
 a kernel without the maple tree.
+
+That binary's tree forbade a store to top up its preallocated nodes (`prealloc_topup`). V2, M2 and M3 are based on
+releases of 2022, which allow it: it cannot matter to them, for every store of theirs is preallocated in full.
 """
 
 from collections.abc import Mapping

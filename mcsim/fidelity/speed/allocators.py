@@ -8,14 +8,16 @@ from __future__ import annotations
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mcsim.fidelity.speed.boots import board
 from mcsim.fidelity.speed.figure import Figure, Settings, Side, in_turn, timed
 from mcsim.fidelity.speed.twins import CHECKOUT, Twins
 
+if TYPE_CHECKING:
+    from mcsim.kernels.linux.machine import Machine
+
 SEED = 20220601
-PAGE_BYTES = 8192
-PAGES_PER_MB = (1 << 20) // PAGE_BYTES
 REQUESTS = 1 << 16  # drawn, and repeated
 REQUESTS_OF_LARGE_ZONES = 1 << 18
 BUDDY_MB = 32
@@ -29,11 +31,19 @@ MAX_SLABS = 256
 RECORDING = CHECKOUT / "tests" / "data" / "recordings" / "C_M3_64MB_j2_c.npz"
 
 
-def zone_of(ram_mb: int) -> Any:
-    """A zone of so much RAM, all of it free, with its marks set."""
+def machine_of(ram_mb: int) -> Machine:
+    """The board with so much RAM, of which memblock keeps nothing."""
     import numpy as np
 
-    from mcsim.kernels.linux.memblock import memblock_free_all, memmap_pages
+    from mcsim.fidelity.replay import machine_with
+
+    return machine_with(board(), ram_mb << 20, np.zeros((0, 2), np.int64))
+
+
+def zone_of(ram_mb: int) -> Any:
+    """A zone of so much RAM, all of it free, with its marks set."""
+    from mcsim.kernels.linux.machine import NO_POLICY
+    from mcsim.kernels.linux.memblock import memblock_free_all
     from mcsim.kernels.linux.page_alloc import (
         build_all_zonelists,
         calculate_min_free_kbytes,
@@ -41,19 +51,23 @@ def zone_of(ram_mb: int) -> Any:
         setup_per_zone_wmarks,
     )
 
-    zone = make_zone(0, ram_mb * PAGES_PER_MB)
-    build_all_zonelists(zone, memmap_pages(ram_mb))
-    memblock_free_all(zone, np.zeros((0, 2), np.int64))
+    machine = machine_of(ram_mb)
+    zone = make_zone(0, machine.ram_pages, machine, NO_POLICY)
+    build_all_zonelists(zone)
+    memblock_free_all(zone)
     calculate_min_free_kbytes(zone)
     setup_per_zone_wmarks(zone)
     return zone
 
 
+def pages_of(machine: Machine) -> tuple[int, int, int]:
+    """What the zones of twins are made from: its pages, those of its struct pages, log2 of the bytes of a page."""
+    return machine.ram_pages, machine.memmap_pages, machine.page_shift
+
+
 def twin_zone(twins: Twins, stack: ExitStack, ram_mb: int) -> Any:
     """The same of the twin, until the stack is left."""
-    from mcsim.kernels.linux.memblock import memmap_pages
-
-    zone = twins.make("zone", ram_mb * PAGES_PER_MB, memmap_pages(ram_mb))
+    zone = twins.make("zone", *pages_of(machine_of(ram_mb)))
     stack.callback(twins.call, "zone_destroy", zone)
     return zone
 
@@ -90,7 +104,7 @@ def buddy_mixed(name: str, settings: Settings, twins: Twins | None, ram_mb: int 
     requests = REQUESTS if ram_mb == BUDDY_MB else REQUESTS_OF_LARGE_ZONES
     orders = rng.integers(0, MIXED_ORDERS, requests).astype(np.int32)
     picks = rng.integers(0, 2**31, requests).astype(np.int32)
-    limit = int(ram_mb * PAGES_PER_MB * OCCUPANCY)
+    limit = int(machine_of(ram_mb).ram_pages * OCCUPANCY)
     zone, blocks = zone_of(ram_mb), np.zeros((limit, 2), np.int32)
 
     def ours(repeats: int) -> tuple[float, Any]:
@@ -142,14 +156,14 @@ class Trees:
         import numpy as np
 
         from mcsim.kernels.linux.maple_tree import make_maple, mas_init, mt_init
-        from mcsim.kernels.linux.memblock import memmap_pages
-        from mcsim.kernels.linux.slub import MIN_PARTIAL, make_slub
+        from mcsim.kernels.linux.slub import MAPLE_NODE, MIN_PARTIAL, OBJECT_SIZE, OBJECTS_PER_SLAB, make_slub
 
         rng = np.random.default_rng(SEED)
         self.fill = rng.permutation(np.arange(0, 2 * ranges, 2)).astype(np.int32)
         self.picks = rng.integers(0, 2 * ranges, REQUESTS).astype(np.int32)
-        self.slub = make_slub((256,), PAGE_BYTES, MAX_SLABS)
-        nodes = self.slub.next_object.shape[1]
+        machine = machine_of(BUDDY_MB)
+        self.slub = make_slub(machine, MAX_SLABS)
+        nodes = MAX_SLABS * int(self.slub.geometry[MAPLE_NODE, OBJECTS_PER_SLAB])
         self.maple = make_maple(layout, nodes, 1, 1)
         mt_init(self.maple, 0, 0)
         mas_init(self.maple, 0, 0, 0, 0)
@@ -158,9 +172,8 @@ class Trees:
         self.stack = np.zeros(nodes, np.int64)
         self.twins = twins
         if twins is not None:
-            least = int(self.slub.geometry[0, MIN_PARTIAL])
-            pages = BUDDY_MB * PAGES_PER_MB
-            self.other = twins.make("maple", layout, pages, memmap_pages(BUDDY_MB), MAX_SLABS, least)
+            cache = self.slub.geometry[MAPLE_NODE, [OBJECT_SIZE, MIN_PARTIAL]].tolist()
+            self.other = twins.make("maple", layout, *pages_of(machine), *cache, MAX_SLABS)
             stack.callback(twins.call, "maple_destroy", self.other)
             self.other_present = self.present.copy()
             self.twin_store(self.fill, 0, 1)
@@ -230,17 +243,17 @@ def replay(name: str, settings: Settings, twins: Twins | None, recording: Path =
     """All page requests of a recorded boot. Equal must be every answer, and the recorded ones."""
     import numpy as np
 
-    from mcsim.fidelity.replay import hand_over, make_node_cache, read_events
-    from mcsim.kernels.linux.memblock import memmap_pages
-    from mcsim.kernels.linux.slub import MIN_PARTIAL
+    from mcsim.fidelity.replay import hand_over, read_events
+    from mcsim.kernels.linux.slub import MAPLE_NODE, MIN_PARTIAL, OBJECT_SIZE, make_slub
     from mcsim.kernels.probe import replay as kernel
 
-    recorded = read_events(recording)
-    events, pages = recorded.event, recorded.ram_mb * PAGES_PER_MB
+    recorded = read_events(recording, board())
+    events, machine = recorded.event, recorded.machine
 
     def fresh() -> tuple[Any, ...]:
-        page = np.full(-(-pages // 1024) * 1024, kernel.PAGE_FREE, np.int32)
-        for first, count in recorded.reserved:
+        blocks = -(-machine.ram_pages >> machine.pageblock_order)
+        page = np.full(blocks << machine.pageblock_order, kernel.PAGE_FREE, np.int32)
+        for first, count in machine.reserved:
             page[first : first + count] = kernel.PAGE_RESERVED
         objects = np.full(recorded.objects, -1, np.int64)
         return page, objects, np.zeros(recorded.objects, np.int64), np.zeros_like(recorded.answer)
@@ -248,7 +261,7 @@ def replay(name: str, settings: Settings, twins: Twins | None, recording: Path =
     def ours(repeats: int) -> tuple[float, Any]:
         total = 0.0
         for _ in range(repeats):
-            zone, cache = hand_over(recorded), make_node_cache()
+            zone, cache = hand_over(recorded), make_slub(machine)
             state = fresh()
             arguments = (zone, cache, events, recorded.answer, 0, len(events), *state)
             total += timed(partial(kernel.replay_events, *arguments))[0]
@@ -257,17 +270,18 @@ def replay(name: str, settings: Settings, twins: Twins | None, recording: Path =
     with ExitStack() as stack:
         twin: Side | None = None
         if twins is not None:
-            library, cache, memmap = twins, make_node_cache(), memmap_pages(recorded.ram_mb)
-            slabs, least = cache.slab.shape[1], int(cache.geometry[0, MIN_PARTIAL])
-            machine = library.make("replay_machine", pages, memmap, slabs, least)
-            stack.callback(library.call, "replay_destroy", machine)
+            library, slub = twins, make_slub(machine)
+            cache = slub.geometry[MAPLE_NODE, [OBJECT_SIZE, MIN_PARTIAL]].tolist()
+            other = library.make("replay_machine", *pages_of(machine), *cache, slub.slab.shape[1])
+            stack.callback(library.call, "replay_destroy", other)
+            reserved = machine.reserved
 
             def twin(repeats: int) -> tuple[float, Any]:
                 total = 0.0
                 for _ in range(repeats):
-                    library.call("replay_reset", machine, pages, memmap, recorded.reserved, len(recorded.reserved))
+                    library.call("replay_reset", other, *pages_of(machine), reserved, len(reserved))
                     state = fresh()
-                    arguments = (machine, events, recorded.answer, len(events), *state)
+                    arguments = (other, events, recorded.answer, len(events), *state)
                     total += timed(partial(library.call, "replay_events", *arguments))[0]
                 return total, state[-1].tobytes()
 

@@ -7,9 +7,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mcsim.fidelity.speed.figure import BYTES, SECONDS, Figure, Settings, in_turn, timed
 from mcsim.fidelity.speed.startup import output_of
+
+if TYPE_CHECKING:
+    from mcsim.model.board import Board
 
 EXPERIMENT = "mail-2022"
 VARIANTS = ("maple-naive", "tail-free", "linux-6.1.y")
@@ -21,6 +25,13 @@ WORKERS_SECONDS = 8.0  # long beside the half second in which a run starts and e
 WORKERS_ROUNDS = 5
 MORE = 8  # times as many boots, to see what grows with them
 MEMORY_BOOTS = 2000
+
+
+def board() -> Board:
+    """That of the experiment."""
+    from mcsim.model.experiment import load
+
+    return load(EXPERIMENT).board
 
 
 def simulator(variant: str, ram: str) -> tuple[object, str]:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mcsim.fidelity.speed.boots import board
+
 FLAGS = ("-std=c11", "-O3", "-march=native", "-shared", "-fPIC")
 CHECKOUT = Path(__file__).resolve().parents[3]
 SOURCES = CHECKOUT / "benchmarks"
@@ -46,7 +48,8 @@ class Twins:
         self.compiler = compiler()
         with tempfile.TemporaryDirectory(prefix="mcsim-bench-") as folder:
             library = Path(folder) / "twins.so"
-            command = [self.compiler, *FLAGS, "-o", str(library), *map(str, files)]
+            orders = f"-DMAX_ORDER={board().machine.max_order}"
+            command = [self.compiler, *FLAGS, orders, "-o", str(library), *map(str, files)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise NoTwinsError(f"{' '.join(command)} fails:\n{done.stderr.strip()}")
