@@ -52,14 +52,14 @@ def share(differ: Any) -> str:
 
 def peaks(laboratory: Laboratory, variant: str) -> tuple[Any, int]:
     """Most maple nodes in use at a time, one a boot, and the most pages they ever took."""
-    boot = laboratory.boot(PEAK_RAM_MB)
-    outcomes = laboratory.outcomes(boot, variant, PEAK_BOOTS)
+    boot = laboratory.boot(laboratory.machine(PEAK_RAM_MB), variant)
+    outcomes = laboratory.outcomes(boot, PEAK_BOOTS)
     found = []
     pages = 0
     for outcome in outcomes:
-        laboratory.place(boot, variant, outcome)
-        found.append(int(boot.slub.scalar[MAPLE_NODE, OBJECTS_PEAK]))
-        pages = max(pages, int(boot.slub.scalar[MAPLE_NODE, PAGES_PEAK]))
+        laboratory.place(boot, outcome)
+        found.append(int(boot.memory.slub.scalar[MAPLE_NODE, OBJECTS_PEAK]))
+        pages = max(pages, int(boot.memory.slub.scalar[MAPLE_NODE, PAGES_PEAK]))
     return np.array(found), pages
 
 

@@ -50,7 +50,7 @@ def predictive_by_draw(boots: int, draws: NDArray[np.float64]) -> NDArray[np.flo
 
 def predictions(result: Result) -> dict[tuple[str, int], Any]:
     """Predicted P by variant and RAM (bytes)."""
-    arrays: Any = load_workload(result.experiment.workload).arrays
+    arrays: Any = load_workload(result.experiment.workload, result.experiment.board).arrays
     weights = Weights(len(arrays.recording), len(arrays.pre_init_range))
     found = {}
     for figure, ram in itertools.product(FIGURES, result.experiment.ram):

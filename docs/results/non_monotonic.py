@@ -16,16 +16,13 @@ from matplotlib.figure import Figure
 from docs.fill import fill
 from docs.results.laboratory import Laboratory
 from mcsim.kernels.boot.boot import Boot
-from mcsim.kernels.linux.memblock import PAGES_PER_MB, m68k_reserved, memblock_free_all, memmap_pages
+from mcsim.kernels.linux.machine import Machine
 from mcsim.kernels.linux.page_alloc import (
-    MAX_ORDER,
     MIGRATE_TYPES,
     PAGE_GROUP_BY_MOBILITY_DISABLED,
-    PAGEBLOCK_NR_PAGES,
     Zone,
-    build_all_zonelists,
+    free_area,
     list_entries,
-    make_zone,
 )
 from mcsim.stats.intervals import interval
 
@@ -41,38 +38,36 @@ MARKERS = ("o", "s", "^")
 MAPPED = ((31, "as it is"), (32, "as it is"), (32, "one page short"))  # memory maps, side by side
 
 
-def zone_ending(ram_mb: int, end: str) -> Zone:
-    """The zone of a RAM size after memblock's hand-over, ending as one of ENDS says."""
-    pages = ram_mb * PAGES_PER_MB
-    whole = -(-pages // PAGEBLOCK_NR_PAGES) * PAGEBLOCK_NR_PAGES
+def machine_ending(laboratory: Laboratory, ram_mb: int, end: str) -> Machine:
+    """The board with so many megabytes, its zone ending as one of ENDS says."""
+    machine = laboratory.machine(ram_mb)
+    pages = machine.ram_pages
+    whole = -(-pages >> machine.pageblock_order) << machine.pageblock_order
     end_pfn = {"as it is": pages, "last pageblock whole": whole, "one page short": pages - 1}[end]
-    zone = make_zone(0, end_pfn)
-    build_all_zonelists(zone, memmap_pages(ram_mb))
-    reserved = m68k_reserved(ram_mb)
+    reserved = machine.reserved.copy()
     reserved[-1, 1] += end_pfn - pages
-    memblock_free_all(zone, reserved)
-    return zone
+    return machine._replace(ram_pages=end_pfn, reserved=reserved)
 
 
-def zone_grouping(ram_mb: int, grouping: bool) -> Zone:
-    """The zone of a RAM size as it is, but with pages grouped by mobility or not, whatever its size."""
-    zone = zone_ending(ram_mb, "as it is")
-    zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] = 0 if grouping else 1
-    return zone
+def boot_ending(laboratory: Laboratory, ram_mb: int, end: str, tail: str) -> Boot:
+    """Memory for boots of this RAM size, end of the zone, and tail."""
+    return laboratory.boot(machine_ending(laboratory, ram_mb, end), TAILS[tail])
 
 
-def machine(laboratory: Laboratory, ram_mb: int, end: str) -> Boot:
-    """Memory for boots of this RAM size and end of the zone."""
-    return laboratory.boot(ram_mb, zone_ending(ram_mb, end))
+def boot_grouping(laboratory: Laboratory, ram_mb: int, grouping: bool, tail: str) -> Boot:
+    """Memory as it is, but with pages grouped by mobility or not, whatever its size."""
+    boot = boot_ending(laboratory, ram_mb, "as it is", tail)
+    boot.fresh_zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] = 0 if grouping else 1
+    return boot
 
 
 def free_pages_of(zone: Zone) -> Any:
     """int8[pages]: the order of the free block that a page is in, -1 if it is in use."""
     pages = len(zone.order)
     order_of = np.full(pages, -1, np.int8)
-    for order in range(MAX_ORDER):
+    for order in range(zone.machine.max_order):
         for migratetype in range(MIGRATE_TYPES):
-            for pfn in list_entries(zone, pages + order * MIGRATE_TYPES + migratetype):
+            for pfn in list_entries(zone, free_area(zone, order, migratetype)):
                 order_of[pfn : pfn + (1 << order)] = order
     return order_of
 
@@ -80,10 +75,10 @@ def free_pages_of(zone: Zone) -> Any:
 def simulate(laboratory: Laboratory) -> dict[tuple[int, str, str], Any]:
     """Outcomes by RAM size (MB), end of the zone, and tail."""
     return {
-        (ram_mb, end, tail): laboratory.outcomes(machine(laboratory, ram_mb, end), variant, BOOTS)
+        (ram_mb, end, tail): laboratory.outcomes(boot_ending(laboratory, ram_mb, end, tail), BOOTS)
         for ram_mb in SIZES
         for end in ENDS
-        for tail, variant in TAILS.items()
+        for tail in TAILS
     }
 
 
@@ -111,7 +106,7 @@ def grouping_table(laboratory: Laboratory) -> str:
     lines = ["| RAM | " + " | ".join(heads) + " |", "|---|" + "---|" * len(columns)]
     for ram_mb in GROUPED_SIZES:
         cells = [
-            cell(laboratory.outcomes(laboratory.boot(ram_mb, zone_grouping(ram_mb, grouping)), TAILS[tail], BOOTS))
+            cell(laboratory.outcomes(boot_grouping(laboratory, ram_mb, grouping, tail), BOOTS))
             for tail, grouping in columns
         ]
         lines.append(f"| {ram_mb}M | " + " | ".join(cells) + " |")
@@ -141,17 +136,17 @@ def draw_maps(laboratory: Laboratory, found: dict[tuple[int, str, str], Any]) ->
     """Memory of one boot at the request at which it fails with 32 MB; and what the figure shows, in words."""
     ends = [found[ram_mb, end, "old tail"] for ram_mb, end in MAPPED]
     number = int(np.flatnonzero(ends[1]["failed"].astype(bool) & ~ends[0]["failed"].astype(bool))[0])
-    variant = TAILS["old tail"]
-    length = laboratory.place(machine(laboratory, *MAPPED[1]), variant, ends[1][number])
+    length = laboratory.place(boot_ending(laboratory, *MAPPED[1], "old tail"), ends[1][number])
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     panels: Any = figure.subplots(1, len(MAPPED), sharey=True)
     words = []
     for panel, (ram_mb, end), outcomes in zip(panels, MAPPED, ends, strict=True):
-        boot = machine(laboratory, ram_mb, end)
-        laboratory.place(boot, variant, outcomes[number], length)
-        zone = boot.zone
-        order_of = free_pages_of(zone)[: ram_mb * PAGES_PER_MB]
-        picture = np.select([order_of >= NEEDED_ORDER, order_of >= 0], [2, 1], 0).reshape(-1, PAGES_PER_MB)
+        boot = boot_ending(laboratory, ram_mb, end, "old tail")
+        laboratory.place(boot, outcomes[number], length)
+        zone = boot.memory.zone
+        pages_per_mb = (1 << 20) // zone.machine.page_size
+        order_of = free_pages_of(zone)[: ram_mb * pages_per_mb]
+        picture = np.select([order_of >= NEEDED_ORDER, order_of >= 0], [2, 1], 0).reshape(-1, pages_per_mb)
         panel.imshow(
             picture,
             cmap=ListedColormap(["#444444", "#b5d6ee", "#009E73"]),
@@ -160,11 +155,12 @@ def draw_maps(laboratory: Laboratory, found: dict[tuple[int, str, str], Any]) ->
             aspect="auto",
             interpolation="nearest",
         )
-        for edge in range(0, ram_mb, PAGEBLOCK_NR_PAGES // PAGES_PER_MB):
+        for edge in range(0, ram_mb, (1 << zone.machine.pageblock_order) // pages_per_mb):
             panel.axhline(edge - 0.5, color="#D55E00", linewidth=1)
         panel.set_title(f"{ram_mb} MB, zone end {end}", loc="left", fontsize=10)
         panel.set_xlabel("page in the MB")
-        blocks = int(sum(zone.nr_free[order] << (order - NEEDED_ORDER) for order in range(NEEDED_ORDER, MAX_ORDER)))
+        orders = range(NEEDED_ORDER, zone.machine.max_order)
+        blocks = int(sum(zone.nr_free[order] << (order - NEEDED_ORDER) for order in orders))
         words.append(f"{ram_mb} MB, zone end {end}: {int((order_of >= 0).sum())} pages free, {blocks} blocks of 1 MB")
     panels[0].set_ylabel("MB of RAM (line: pageblock)")
     caption = f"Boot {number} after {length} requests of processes. " + "; ".join(words) + "."

@@ -43,11 +43,10 @@ def simulate(laboratory: Laboratory, timing: Timing) -> dict[tuple[int, int, str
     for jitter in (0, 2):
         laboratory.timing = kernel_timing(timing.model_copy(update={"jitter": jitter}))
         for ram_mb in SIZES:
-            boot = laboratory.boot(ram_mb)
-            for tail, variant in TAILS.items():
-                found[ram_mb, jitter, tail] = laboratory.outcomes(boot, variant, BOOTS)["failed"] == 1
-            for variant in PAIR:
-                found[ram_mb, jitter, variant] = laboratory.outcomes(boot, variant, BOOTS)["failed"] == 1
+            machine = laboratory.machine(ram_mb)
+            for name, variant in (*TAILS.items(), *((each, each) for each in PAIR)):
+                outcomes = laboratory.outcomes(laboratory.boot(machine, variant), BOOTS)
+                found[ram_mb, jitter, name] = outcomes["failed"] == 1
     return found
 
 

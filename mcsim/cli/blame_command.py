@@ -107,8 +107,9 @@ def _order(found: Tally, order: int, level: float) -> list[list[str]]:
     rows = [row for row in found.owners(level).iter_rows(named=True) if row["order"] == order]
     failures, blocks = rows[0]["failures"], rows[0]["blocks"]
     lacking, low, high = found.fewest(order, level)
+    size = size_words(order, found.task.board.machine.page_size)
     words = (
-        f"For order {order} ({size_words(order)}), of which the zone has {blocks} blocks: {failures:,} boots. The "
+        f"For order {order} ({size}), of which the zone has {blocks} blocks: {failures:,} boots. The "
         f"block that lacked the fewest pages lacked {lacking:.2f}{_bounds(low, high)} in the mean."
     )
     table = [

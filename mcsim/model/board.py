@@ -425,7 +425,8 @@ def _top_down(board: Board, ram: int) -> tuple[tuple[int, int], ...]:
     """memblock's ranges after all requests: each takes the highest pages that are free and enough."""
     pages = ram // board.machine.page_size
     image = board.memblock.image_pages or 0
-    free, taken, by_name = [(image, pages)], [(0, image)], {}
+    free, taken = [(image, pages)], [(0, image)]
+    by_name: dict[str, tuple[int, int]] = {}
     for request in board.memblock.requests:
         if request.give_back is not None:
             if request.give_back not in by_name:

@@ -578,11 +578,8 @@ def _name(given: str | None, path: Path) -> str:
 
 
 def _board(chosen: MachineChoice, workload: str, path: Path) -> Board:
-    recorded = recorded_board(workload)
-    board = recorded if chosen.board is None else load_board(chosen.board, path.parent)
-    if board is None:
-        valid = f"{', '.join(shipped_files('boards'))}, or the path of a board file"
-        raise UserError("is missing: the workload does not say its board", key="machine.board", valid=valid)
+    recorded = _said_board(workload)
+    board = load_board(chosen.board, path.parent) if chosen.board else recorded_board(workload)
     by_hand = workload.endswith(".toml")  # made for any board
     if recorded is not None and not by_hand and recorded.of_recordings() != board.of_recordings():
         what = f"{board.name} has other pages, stacks or another clock than {recorded.name}, of which the workload is"
@@ -618,8 +615,16 @@ def _ram(text: str | list[str], board: Board) -> tuple[int, ...]:
     return sizes
 
 
-def recorded_board(workload: str) -> Board | None:
-    """The board that a workload is of, by its timing.toml or its own file; None if it does not say."""
+def recorded_board(workload: str) -> Board:
+    """The board that a workload is of, by its timing.toml or its own file. UserError if it does not say."""
+    board = _said_board(workload)
+    if board is None:
+        valid = f"{', '.join(shipped_files('boards'))}, or the path of a board file"
+        raise UserError("is missing: the workload does not say its board", key="machine.board", valid=valid)
+    return board
+
+
+def _said_board(workload: str) -> Board | None:
     path = shipped_recordings().get(workload, Path(workload))
     if path.suffix == ".toml" and is_file(path):
         said = parse_toml(read_text(path), path).get("board")

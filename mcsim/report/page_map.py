@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsim.kernels.boot import page_owner
-from mcsim.kernels.linux.page_alloc import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER
 from mcsim.simulator.owners import OWNERS
 from mcsim.simulator.walk import Snapshot
 from mcsim.studies.explain.blocks import Block, blocks_of
@@ -102,17 +101,17 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
     line_order = min(max(order, LINE_ORDERS[0]), LINE_ORDERS[1])
     cells = 1 << line_order
     lines = -(-memory.pages // cells)
-    gaps = (lines * cells - 1) // PAGEBLOCK_NR_PAGES  # a space after each pageblock
+    gaps = (lines * cells - 1) >> memory.machine.pageblock_order  # a space after each pageblock
     height = 2.2 + 0.2 * lines + 0.08 * gaps
     figure = Figure(figsize=(16, height), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     axes = figure.subplots()
     blocks = {each.first: each for each in blocks_of(memory, order)}
     nearest = sorted((each for each in blocks.values() if each.missing), key=lambda each: each.missing)[:NEAREST]
-    _paint(axes, _colours(memory, order), line_order)
+    _paint(axes, memory, _colours(memory, order), line_order)
     _separate_free_blocks(axes, memory, line_order)
     for line in range(lines):
-        top = _top(line, line_order)
+        top = _top(line, line_order, memory)
         length = min(cells, memory.pages - line * cells)
         _frame(axes, length, top)
         axes.text(-1, top + 0.46, str(line * cells), ha="right", va="center", fontsize=8, family="monospace")
@@ -120,7 +119,7 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
         if block is not None and order >= line_order:
             _say(axes, block, cells + 1.5, top + 0.46, block in nearest)
         _name_images(axes, memory, line * cells, length, top)
-    bottom = _top(lines - 1, line_order) + 1.0
+    bottom = _top(lines - 1, line_order, memory) + 1.0
     axes.set_xlim(-7, cells * 1.66)
     axes.set_ylim(bottom, -0.25)
     axes.axis("off")
@@ -128,8 +127,8 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
     return figure
 
 
-def _top(line: int, line_order: int) -> float:
-    return line + 0.4 * (line >> (PAGEBLOCK_ORDER - line_order))
+def _top(line: int, line_order: int, memory: Snapshot) -> float:
+    return line + 0.4 * (line >> max(0, memory.machine.pageblock_order - line_order))
 
 
 def _colours(memory: Snapshot, order: int) -> NDArray[Any]:
@@ -158,7 +157,7 @@ def _spans(values: NDArray[Any]) -> list[tuple[int, int]]:
     return [(start, int(values[start])) for start in starts]
 
 
-def _paint(axes: Axes, colours: NDArray[Any], line_order: int) -> None:
+def _paint(axes: Axes, memory: Snapshot, colours: NDArray[Any], line_order: int) -> None:
     """A rectangle for each run of pages of one colour in a line."""
     from matplotlib.collections import PolyCollection
 
@@ -167,7 +166,7 @@ def _paint(axes: Axes, colours: NDArray[Any], line_order: int) -> None:
     starts = sorted({0, *changes.tolist(), *range(0, len(colours), cells)})
     corners = []
     for start, end in zip(starts, [*starts[1:], len(colours)], strict=True):
-        left, top = start % cells, _top(start >> line_order, line_order)
+        left, top = start % cells, _top(start >> line_order, line_order, memory)
         right, bottom = left + end - start, top + HEIGHT
         corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
     axes.add_collection(PolyCollection(corners, facecolors=colours[starts], linewidths=0, antialiaseds=False))
@@ -181,7 +180,7 @@ def _separate_free_blocks(axes: Axes, memory: Snapshot, line_order: int) -> None
     segments: list[Any] = []
     for page in np.flatnonzero(memory.free_order >= 0):
         if page % cells and page % (1 << int(memory.free_order[page])) == 0:
-            top = _top(int(page) >> line_order, line_order)
+            top = _top(int(page) >> line_order, line_order, memory)
             segments.append([(page % cells, top), (page % cells, top + HEIGHT)])
     axes.add_collection(LineCollection(segments, colors="#BBBBBB", linewidths=0.6))
 

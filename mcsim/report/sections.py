@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mcsim.errors import UserError
-from mcsim.model.units import format_size
+from mcsim.model.units import format_size, parse_size
 from mcsim.report import figures, mail, text
 from mcsim.report.comparison import p_relation, p_words, rate
 from mcsim.report.verdict import how_sure, listed, points, verdict
@@ -24,12 +24,12 @@ from mcsim.studies.compare import DIFFERS, POOLED, compare, compare_counts
 if TYPE_CHECKING:
     import polars as pl
 
+    from mcsim.model.board import Board
     from mcsim.store.result import Result
 
 PANELS_FROM = 4  # so many lines in one picture, and each gets a panel of its own, too
 CHANGED_BY = "# changed by "  # a setting of the command line, noted in the file by `mcsim.model.experiment.parse`
 BOOTS_BLAMED = 1000  # failing boots that are looked at again, of each variant
-PAGEBLOCK_MB = 8  # of the board: 1,024 pages of 8 KB
 
 
 @dataclass(frozen=True)
@@ -331,8 +331,9 @@ def more_ram_section(view: View) -> Section | None:
             if names:
                 told.append(_rise(names, own[names[0]]))
     parts: list[Part] = [Lines(told, points=True)]
-    whole = [larger for _, larger in pairs if _ends_with_a_pageblock(larger)]
-    rest = [larger for _, larger in pairs if not _ends_with_a_pageblock(larger)]
+    board = view.result.experiment.board
+    whole = [larger for _, larger in pairs if _ends_with_a_pageblock(larger, board)]
+    rest = [larger for _, larger in pairs if not _ends_with_a_pageblock(larger, board)]
     # The experiment that shows it was made with the shipped workload.
     why = "Why" if mail.belongs_beside(view.result.experiment) else "Probably why"
     if whole:
@@ -340,9 +341,9 @@ def more_ram_section(view: View) -> Section | None:
             Lines(
                 [
                     f"{why}: {listed(whole)} {'is a multiple' if len(whole) == 1 else 'are multiples'} of "
-                    f"{PAGEBLOCK_MB} MB, so the zone ends with a whole pageblock (1,024 pages). The kernel may then "
-                    "move all free pages of that last pageblock to the list that small requests are served from "
-                    "(move_freepages_block()), and they chip away at its blocks of 1 MB. If the zone ends inside a "
+                    f"{format_size(_pageblock_bytes(board))}, so the zone ends with a whole pageblock. The kernel may "
+                    "then move all free pages of that last pageblock to the list that small requests are served from "
+                    "(move_freepages_block()), and they chip away at its large blocks. If the zone ends inside a "
                     "pageblock, a guard forbids the move, and what is free there is kept for process images: so a "
                     "little less RAM can be better (docs/results/non-monotonic.md has the experiment that shows it)."
                 ]
@@ -693,8 +694,12 @@ def _interval(row: dict[str, Any]) -> str:
     return f"{100 * row['exact_low']:.2f} to {100 * row['exact_high']:.2f}"
 
 
-def _ends_with_a_pageblock(ram: str) -> bool:
-    return ram.endswith("M") and int(ram[:-1]) % PAGEBLOCK_MB == 0
+def _pageblock_bytes(board: Board) -> int:
+    return board.machine.page_size << board.machine.pageblock_order
+
+
+def _ends_with_a_pageblock(ram: str, board: Board) -> bool:
+    return parse_size(ram) % _pageblock_bytes(board) == 0
 
 
 def _heat(row: dict[str, Any] | None) -> Cell:

@@ -15,6 +15,7 @@ from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc
 from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from mcsim.kernels.linux.gfp import GFP_KERNEL
+from mcsim.kernels.linux.machine import Machine
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.simulator import simulator
 from mcsim.simulator.owners import OWNERS
@@ -73,6 +74,7 @@ class Snapshot:
     owner: uint8[pages], as in `simulator.owners`. lane: int32[pages], a key of `processes` where a page belongs to
     a process, else -1. free_order: int8[pages], order of the free block that a page is in, -1 if it is in use. free:
     int64[max_order, MIGRATE_TYPES], free blocks. scalar: int64, the zone's (kernels/linux/page_alloc.py).
+    machine: its facts.
     """
 
     owner: NDArray[np.uint8]
@@ -81,6 +83,7 @@ class Snapshot:
     free_order: NDArray[np.int8]
     free: NDArray[np.int64]
     scalar: NDArray[np.int64]
+    machine: Machine
 
     @property
     def pages(self) -> int:
@@ -252,6 +255,7 @@ class Walk:
             free_order=free_orders(zone)[: len(found.owner)],
             free=free_blocks(zone),
             scalar=zone.scalar.copy(),
+            machine=zone.machine,
         )
 
 

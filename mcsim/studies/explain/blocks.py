@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcsim.kernels.boot import page_owner
-from mcsim.kernels.linux.memblock import PAGE_SIZE
 from mcsim.simulator.owners import BEFORE_INIT, OF_A_PROCESS, OWNERS
 from mcsim.simulator.walk import Snapshot
 
@@ -72,13 +71,13 @@ def blocks_of(memory: Snapshot, order: int) -> list[Block]:
     return found
 
 
-def size_words(order: int) -> str:
+def size_words(order: int, page_size: int) -> str:
     """`1 MB`, `64 kB`."""
-    kilobytes = (PAGE_SIZE << order) // 1024
+    kilobytes = (page_size << order) // 1024
     return f"{kilobytes // 1024} MB" if kilobytes >= 1024 else f"{kilobytes} kB"
 
 
-def summary(blocks: list[Block]) -> str:
+def summary(blocks: list[Block], page_size: int) -> str:
     """One sentence about all blocks."""
     order = blocks[0].order
     whole = sum(each.missing == 0 for each in blocks)
@@ -86,9 +85,9 @@ def summary(blocks: list[Block]) -> str:
     images = sum(each.has_image and not each.is_fixed for each in blocks)
     rest = len(blocks) - whole - fixed - images
     return (
-        f"{len(blocks)} blocks of order {order} ({size_words(order)}) lie in the zone: {whole} whole, {fixed} with "
-        f"pages that the kernel took before /init, {images} more with a process image, {rest} that only other pages "
-        "break."
+        f"{len(blocks)} blocks of order {order} ({size_words(order, page_size)}) lie in the zone: {whole} whole, "
+        f"{fixed} with pages that the kernel took before /init, {images} more with a process image, {rest} that only "
+        "other pages break."
     )
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsim.kernels.linux.page_alloc import MAX_ORDER, MIGRATE_TYPES
+from mcsim.kernels.linux.page_alloc import MIGRATE_TYPES
 from mcsim.simulator.walk import Ending, Event, Snapshot, Walk, free_list
 from mcsim.studies.explain.blocks import blocks_of, wrap_holders
 from mcsim.studies.explain.mem_info import MIGRATETYPE_LETTERS
@@ -61,7 +61,7 @@ class Divergence:
 
 def same_lists(a: Walk, b: Walk) -> bool:
     """Whether all free lists of both are equal, entry by entry."""
-    one, other = a.boot.zone, b.boot.zone
+    one, other = a.boot.memory.zone, b.boot.memory.zone
     return np.array_equal(one.next, other.next) and np.array_equal(one.order, other.order)
 
 
@@ -76,7 +76,7 @@ def diverge(a: Walk, b: Walk) -> Divergence:
         b.step()
         if first_lists is None and not same_lists(a, b):
             first_lists = _parting(a, b, before)
-        if first_pages is None and not np.array_equal(a.boot.zone.order, b.boot.zone.order):
+        if first_pages is None and not np.array_equal(a.boot.memory.zone.order, b.boot.memory.zone.order):
             first_pages = _parting(a, b, before)
     at_end = a.snapshot(), b.snapshot()
     event = a.event(a.position - 1)
@@ -88,7 +88,7 @@ def diverge(a: Walk, b: Walk) -> Divergence:
 
 def _used(walk: Walk) -> NDArray[np.bool_]:
     """bool[pages]: not free."""
-    zone = walk.boot.zone
+    zone = walk.boot.memory.zone
     used = np.ones(len(zone.order), bool)
     for first in np.flatnonzero(zone.order >= 0):
         used[first : first + (1 << int(zone.order[first]))] = False
@@ -100,9 +100,9 @@ def _parting(a: Walk, b: Walk, before: tuple[NDArray[np.bool_], NDArray[np.bool_
     taken = [np.flatnonzero(now & ~then).tolist() for now, then in zip(after, before, strict=True)]
     given = [np.flatnonzero(~now & then).tolist() for now, then in zip(after, before, strict=True)]
     lists = []
-    for order in range(MAX_ORDER):
+    for order in range(a.board.machine.max_order):
         for migratetype in range(MIGRATE_TYPES):
-            both = free_list(a.boot.zone, order, migratetype), free_list(b.boot.zone, order, migratetype)
+            both = free_list(a.boot.memory.zone, order, migratetype), free_list(b.boot.memory.zone, order, migratetype)
             if both[0] != both[1]:
                 lists.append(Lists(order, migratetype, both))
     return Parting(a.event(a.position - 1), (taken[0], taken[1]), (given[0], given[1]), lists)

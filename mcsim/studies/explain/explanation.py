@@ -55,8 +55,9 @@ class Explanation:
         if not self.ending.failed:
             return f"{self.title} reached the login prompt {seconds}. Memory at the prompt:"
         what = FAILURE_CLASSES[self.ending.failed_class]
+        size = size_words(self.ending.order, self.task.board.machine.page_size)
         return (
-            f"{self.title} failed {seconds}: {what} of order {self.ending.order} ({size_words(self.ending.order)}) for "
+            f"{self.title} failed {seconds}: {what} of order {self.ending.order} ({size}) for "
             f"{self.ending.event.process}. Memory at that moment:"
         )
 
@@ -72,7 +73,7 @@ class Explanation:
         yield Text()
         yield from map(Text, failure_report(self.ending, self.memory))
         yield from heading("What keeps blocks from being whole")
-        yield from map(Text, [*_wrap(summary(self.blocks)), "", *table(self.blocks)])
+        yield from map(Text, [*_wrap(summary(self.blocks, self.task.board.machine.page_size)), "", *table(self.blocks)])
         yield from heading("Timeline")
         yield from map(Text, _wrap_long(timeline.text(self.timeline, self.ending)))
         yield from heading("Memory, one letter a page")
@@ -126,7 +127,7 @@ def explain(task: Task, source: str, number: int, other: Task | None = None) -> 
     walk.finish()
     ending = walk.ending()
     again = Walk(task, source, number)
-    noted = Timeline(ending.order)
+    noted = Timeline(ending.order, task.board.machine.page_size)
     noted.note(again)
     while not again.ended:
         again.step()

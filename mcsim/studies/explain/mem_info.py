@@ -11,10 +11,8 @@ from itertools import pairwise
 
 from mcsim.kernels.boot import page_owner
 from mcsim.kernels.linux import gfp as gfp_bits
-from mcsim.kernels.linux.memblock import PAGE_SIZE
 from mcsim.kernels.linux.page_alloc import (
     MANAGED_PAGES,
-    MAX_ORDER,
     NR_FREE_PAGES,
     NR_RESERVED_HIGHATOMIC,
     PAGE_ALLOC_COSTLY_ORDER,
@@ -28,7 +26,6 @@ from mcsim.kernels.linux.page_alloc import (
 )
 from mcsim.simulator.walk import Ending, Snapshot
 
-KB_PER_PAGE = PAGE_SIZE // 1024
 MIGRATETYPE_LETTERS = "UMEH"  # show_migration_types()
 ENOMEM = 12
 MARKS = {"min": WMARK_MIN, "low": WMARK_LOW, "high": WMARK_HIGH}
@@ -81,7 +78,7 @@ def gfp_words(gfp: int) -> str:
 
 def check_sums(memory: Snapshot) -> None:
     """RuntimeError unless free lists, NR_FREE_PAGES and the owners of the pages tell the same story."""
-    on_lists = sum(int(memory.free[order].sum()) << order for order in range(MAX_ORDER))
+    on_lists = sum(int(memory.free[order].sum()) << order for order in range(memory.machine.max_order))
     counted = int(memory.scalar[NR_FREE_PAGES])
     free = int((memory.owner == page_owner.FREE).sum())
     in_blocks = int((memory.free_order >= 0).sum())
@@ -99,14 +96,15 @@ def check_sums(memory: Snapshot) -> None:
 
 def free_list_line(memory: Snapshot) -> str:
     """`DMA: 0*8kB 1*16kB (U) ... = 10896kB`."""
+    kb_per_page = memory.machine.page_size // 1024
     parts = ["DMA:"]
-    for order in range(MAX_ORDER):
+    for order in range(memory.machine.max_order):
         blocks = memory.free[order]
-        parts.append(f"{blocks.sum()}*{KB_PER_PAGE << order}kB")
+        parts.append(f"{blocks.sum()}*{kb_per_page << order}kB")
         letters = "".join(letter for letter, count in zip(MIGRATETYPE_LETTERS, blocks, strict=True) if count)
         if letters:
             parts.append(f"({letters})")
-    kilobytes = sum(int(memory.free[order].sum()) * (KB_PER_PAGE << order) for order in range(MAX_ORDER))
+    kilobytes = sum(int(memory.free[order].sum()) * (kb_per_page << order) for order in range(memory.machine.max_order))
     return f"{' '.join(parts)} = {kilobytes}kB"
 
 
@@ -114,9 +112,10 @@ def show_free_areas(memory: Snapshot) -> list[str]:
     """The lines of show_free_areas(), as far as the model has their figures."""
     check_sums(memory)
     scalar = memory.scalar
+    kb_per_page = memory.machine.page_size // 1024
 
     def kb(pages: int) -> str:
-        return f"{int(pages) * KB_PER_PAGE}kB"
+        return f"{int(pages) * kb_per_page}kB"
 
     boost = int(scalar[WATERMARK_BOOST])
     stacks = int((memory.owner == page_owner.KERNEL_STACK).sum())
@@ -126,7 +125,7 @@ def show_free_areas(memory: Snapshot) -> list[str]:
         f"DMA free:{kb(scalar[NR_FREE_PAGES])}",
         f"boost:{kb(boost)}",
         *(marks if scalar[WMARK_HIGH] else []),  # left out while the model has not set them
-        f"reserved_highatomic:{int(scalar[NR_RESERVED_HIGHATOMIC]) * KB_PER_PAGE}KB",
+        f"reserved_highatomic:{int(scalar[NR_RESERVED_HIGHATOMIC]) * kb_per_page}KB",
         f"present:{kb(present)}",
         f"managed:{kb(scalar[MANAGED_PAGES])}",
         f"free_pcp:{kb(scalar[PCP_COUNT])}",

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsim.kernels.linux.memblock import PAGE_SIZE
 from mcsim.kernels.linux.nommu import MM_MMAP, NONE
-from mcsim.kernels.linux.page_alloc import MAX_ORDER, NR_FREE_PAGES
+from mcsim.kernels.linux.page_alloc import NR_FREE_PAGES
 from mcsim.simulator.walk import Ending, Walk
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAGES_PER_MB = (1 << 20) // PAGE_SIZE
 STEPS = 58  # columns of the timeline in text
 BARS = "▁▂▃▄▅▆▇█"
 DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -27,11 +25,13 @@ DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 class Timeline:
     """One entry for the start of /init and one after each event of the stream.
 
-    order: the needed one. time_us: microseconds since the kernel started /init. blocks: how many blocks of `order` the
-    free ones hold (fill_contig_page_info() of mm/vmstat.c: free_blocks_suitable). processes: those with mappings.
+    order: the needed one. page_size: bytes. time_us: microseconds since the kernel started /init. blocks: how many
+    blocks of `order` the free ones hold (fill_contig_page_info() of mm/vmstat.c: free_blocks_suitable). processes:
+    those with mappings.
     """
 
     order: int
+    page_size: int
     time_us: list[int] = field(default_factory=list)
     free_pages: list[int] = field(default_factory=list)
     largest_order: list[int] = field(default_factory=list)
@@ -40,13 +40,14 @@ class Timeline:
 
     def note(self, walk: Walk) -> None:
         """One more entry: memory as it stands now."""
-        zone = walk.boot.zone
+        zone = walk.boot.memory.zone
         free = np.flatnonzero(zone.nr_free)
         self.time_us.append(walk.time_us(walk.position - 1))
         self.free_pages.append(int(zone.scalar[NR_FREE_PAGES]))
         self.largest_order.append(int(free[-1]) if len(free) else -1)
-        self.blocks.append(sum(int(zone.nr_free[each]) << (each - self.order) for each in range(self.order, MAX_ORDER)))
-        self.processes.append(int((walk.boot.nommu.mm[:, MM_MMAP] != NONE).sum()))
+        orders = range(self.order, zone.machine.max_order)
+        self.blocks.append(sum(int(zone.nr_free[each]) << (each - self.order) for each in orders))
+        self.processes.append(int((walk.boot.memory.nommu.mm[:, MM_MMAP] != NONE).sum()))
 
     def in_steps(self, values: list[int], steps: int, highest: bool = False) -> list[int]:
         """The smallest (or highest) value in each of `steps` equal spans of time; one without events keeps the last."""
@@ -101,12 +102,12 @@ def draw(timeline: Timeline, ending: Ending, title: str) -> Figure:
     panels: Any = figure.subplots(4, 1, sharex=True, height_ratios=(2, 1.4, 1.4, 1.4))
     seconds = np.array(timeline.time_us) / 1e6
     order = timeline.order
-    megabytes = np.array(timeline.free_pages) / PAGES_PER_MB
+    megabytes = np.array(timeline.free_pages) * timeline.page_size / (1 << 20)
     _stairs(panels[0], seconds, megabytes, "#0072B2", "free memory (MB)")
     _stairs(panels[1], seconds, np.array(timeline.largest_order), "#000000", "largest\nfree order")
     panels[1].axhline(order, color="#D55E00", linewidth=1, linestyle="--")
     panels[1].text(0, order, f" needed: {order}", color="#D55E00", fontsize=9, va="bottom")
-    panels[1].set_ylim(-1.3, MAX_ORDER - 0.4)
+    panels[1].set_ylim(-1.3, max(*timeline.largest_order, order) + 0.6)
     _stairs(panels[2], seconds, np.array(timeline.blocks), "#009E73", f"free blocks\nof order {order}")
     panels[2].fill_between(
         seconds, 0, 1, where=np.array(timeline.blocks) == 0, step="post", color="#D55E00", alpha=0.35, linewidth=0,
