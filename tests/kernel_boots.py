@@ -3,12 +3,12 @@
 from types import ModuleType
 
 import numpy as np
+from mcsim.kernels.linux.policy import Policy
 
 from mcsim.kernels.boot import batch, boot, sched
 from mcsim.kernels.boot.program import Program
 from mcsim.kernels.boot.sched import Timing
 from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
-from mcsim.kernels.linux.policy import Policy
 
 
 def outcomes_of(
