@@ -8,6 +8,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from plain_kernels import plain_kernels
 from twin_maple_tree import FEWEST, HIGHEST, SLOTS, TwinTree, count_nodes, ranges_of
 
+from mcsim.kernels.linux.machine import PREALLOC_TOPUP_ALLOWED, PREALLOC_TOPUP_FORBIDDEN
+from tests.machines import machine as machine_with
+from tests.machines import policy
+
 GFP_KERNEL = 0xCC0
 ENOMEM = 12
 
@@ -18,12 +22,13 @@ tree_code, slub_code = PLAIN.maple_tree, PLAIN.slub
 class Machine:
     """Trees of one layout with a cache and a zone, in plain Python."""
 
-    def __init__(self, layout=32, rcu=0):
+    def __init__(self, layout=32, rcu=0, topup=PREALLOC_TOPUP_FORBIDDEN):
         self.layout = layout
-        self.maple = tree_code.make_maple(layout, 512, 2, 2)
-        self.slub = slub_code.make_slub(max_slabs=16)
-        self.zone = PLAIN.page_alloc.make_zone(0, 1024)
-        PLAIN.memblock.memblock_free_all(self.zone, np.zeros((0, 2), np.int64))
+        facts = machine_with(pointer_bits=layout, reserved=np.zeros((0, 2), np.int64))
+        self.maple = tree_code.make_maple(facts.pointer_bits, 512, 2, 2)
+        self.slub = slub_code.make_slub(facts, max_slabs=16)
+        self.zone = PLAIN.page_alloc.make_zone(0, 1024, facts, policy(prealloc_topup=topup))
+        PLAIN.memblock.memblock_free_all(self.zone)
         tree_code.mt_init(self.maple, 0, rcu)
         tree_code.mas_init(self.maple, 0, 0, 0, 0)
 
@@ -170,8 +175,8 @@ TestMapleAgainstTwin.settings = settings(
 )
 
 
-def filled(count, layout=32, rcu=0):
-    machine = Machine(layout, rcu)
+def filled(count, layout=32, rcu=0, topup=PREALLOC_TOPUP_FORBIDDEN):
+    machine = Machine(layout, rcu, topup)
     for number in range(count):
         assert machine.store(8192 * (2 * number + 1), 8192 * (2 * number + 2) - 1, number + 1) == 0
     return machine
@@ -222,6 +227,21 @@ def test_linux_6_6_preallocates_for_the_range_that_is_written():
     assert asked(plain, 8192, 12000, 9) == 1, "one more slot"
     assert asked(full, 8192 * 40, 8192 * 41 - 1, 9) == 1 + 2 * 1, "the leaf is full"
     assert asked(filled(40), 8192, 8192 * 70, 9) == 1 + 3 * 2, "several leaves"
+
+
+@pytest.mark.parametrize(
+    ("topup", "error", "stored"), [(PREALLOC_TOPUP_FORBIDDEN, -ENOMEM, 1), (PREALLOC_TOPUP_ALLOWED, 0, 9)]
+)
+def test_a_store_on_too_few_preallocated_nodes_takes_more_only_where_it_may(topup, error, stored):
+    machine = filled(40, topup=topup)
+    before = machine.objects
+    machine.preallocate_range(0, HIGHEST[32], 9)
+    assert machine.held == 1
+    assert machine.store_prealloc(8192, 8192 * 70, 9) == error
+    assert (machine.maple.scalar[tree_code.NODE_SHORTAGE] > 0) == (error != 0)
+    if error == 0:
+        assert tree_code.mtree_load(machine.maple, 0, 8192 * 33) == stored
+        assert machine.objects < before, "35 ranges are one"
 
 
 def test_destroying_a_tree_in_rcu_mode_is_one_callback():

@@ -10,11 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mcsim.kernels.linux import machine as facts
+from tests.machines import machine, policy
 from tests.plain_kernels import plain_kernels
 from tests.twin_nommu import RefusedError, TwinNommu
 
 plain = plain_kernels(
-    "linux.policy",
     "linux.page_alloc",
     "linux.slub",
     "linux.maple_tree",
@@ -22,13 +23,7 @@ plain = plain_kernels(
     "linux.binfmt_flat",
     "boot.invariants",
 )
-nommu_c, slub_c, policy_c, maple_c, page_c = (
-    plain.nommu,
-    plain.slub,
-    plain.policy,
-    plain.maple_tree,
-    plain.page_alloc,
-)
+nommu_c, slub_c, maple_c, page_c = plain.nommu, plain.slub, plain.maple_tree, plain.page_alloc
 ENOMEM, EINVAL = -12, -22
 NO_FILE = nommu_c.NO_FILE
 PAGE = 8192
@@ -36,39 +31,10 @@ BASE = 0x40000000
 IMAGE = (818816, 768, 10904, 8192, 24805)  # text, data, bss, stack, relocations of the measured busybox
 M, V, R = slub_c.MAPLE_NODE, slub_c.VM_AREA_STRUCT, slub_c.VM_REGION
 
-PRE_MAPLE = policy_c.Policy(
-    vma_index=policy_c.VMA_INDEX_RBTREE,
-    exact_tail=policy_c.EXACT_TAIL_HEAD,
-    mmap_prealloc=policy_c.MMAP_PREALLOC_NONE_NOWAIT,
-    split=policy_c.SPLIT_READD,
-    exit_mmap=policy_c.EXIT_MMAP_ERASE_EACH,
-    error_paths=policy_c.ERROR_PATHS_AS_MAILED,
-    maple_rcu=policy_c.MAPLE_RCU_OFF,
-    trim_pages=1,
-)
-NAIVE = PRE_MAPLE._replace(vma_index=policy_c.VMA_INDEX_MAPLE)
-TAIL_FREE = NAIVE._replace(exact_tail=policy_c.EXACT_TAIL_TAIL)
-PREALLOC_EARLY = NAIVE._replace(
-    mmap_prealloc=policy_c.MMAP_PREALLOC_MAILED,
-    split=policy_c.SPLIT_OVERWRITE,
-    exit_mmap=policy_c.EXIT_MMAP_DESTROY_TREE,
-)
-MAIL_BOTH = PREALLOC_EARLY._replace(exact_tail=policy_c.EXACT_TAIL_TAIL)
-LINUX_6_1 = MAIL_BOTH._replace(
-    mmap_prealloc=policy_c.MMAP_PREALLOC_EARLY,
-    error_paths=policy_c.ERROR_PATHS_FIXED,
-    maple_rcu=policy_c.MAPLE_RCU_ON,
-)
-LINUX_6_6 = LINUX_6_1._replace(mmap_prealloc=policy_c.MMAP_PREALLOC_LATE_RANGED, split=policy_c.SPLIT_STORE_NEW)
-VARIANTS = {
-    "pre-maple": PRE_MAPLE,
-    "maple-naive": NAIVE,
-    "tail-free": TAIL_FREE,
-    "prealloc-early": PREALLOC_EARLY,
-    "mail-both": MAIL_BOTH,
-    "linux-6.1.y": LINUX_6_1,
-    "linux-6.6": LINUX_6_6,
-}
+NAMES = ("pre-maple", "maple-naive", "tail-free", "prealloc-early", "mail-both", "linux-6.1.y", "linux-6.6")
+VARIANTS = {name: policy(name) for name in NAMES}
+NAIVE, PREALLOC_EARLY = VARIANTS["maple-naive"], VARIANTS["prealloc-early"]
+LINUX_6_1, LINUX_6_6 = VARIANTS["linux-6.1.y"], VARIANTS["linux-6.6"]
 
 
 class Machine:
@@ -76,16 +42,18 @@ class Machine:
 
     def __init__(self, policy, pages=2048, mms=4):
         self.policy = policy
-        self.zone = page_c.make_zone(0, pages)
+        board = machine()
+        self.zone = page_c.make_zone(0, pages, board, policy)
         page_c.free_pages_exact(self.zone, 0, pages)
-        self.slub = slub_c.make_slub(max_slabs=16, log_events=4000)
-        self.maple = maple_c.make_maple(maple_c.LAYOUT_32, nodes=16 * 32, trees=mms)
+        self.slub = slub_c.make_slub(board, max_slabs=16, log_events=4000)
+        self.maple = maple_c.make_maple(board.pointer_bits, nodes=16 * 32, trees=mms)
         self.nommu = nommu_c.make_nommu(self.slub, mms)
+        self.memory = nommu_c.Memory(self.zone, self.slub, self.maple, self.nommu)
         for mm in range(mms):
             self.call(nommu_c.mm_init, mm)
 
     def call(self, function, *arguments):
-        result = function(self.nommu, self.maple, self.slub, self.zone, self.policy, *arguments)
+        result = function(self.memory, *arguments)
         return None if result is None else int(result)
 
     def mmap(self, pages, mm=0, file=NO_FILE, pgoff=0):
@@ -453,30 +421,6 @@ def test_what_munmap_refuses_has_no_effect(variant):
     assert machine.events() == ""
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_mremap_moves_only_the_end_inside_the_region(variant):
-    machine = Machine(VARIANTS[variant])
-    start = machine.mmap(8)
-    text = machine.mmap(4, file=1)
-    machine.forget_events()
-
-    def mremap(address, old, new):
-        return nommu_c.do_mremap(machine.nommu, 0, address, old * PAGE, new * PAGE)
-
-    assert mremap(start, 8, 9) == ENOMEM
-    assert mremap(start, 8, 3) == start
-    assert mremap(start, 8, 3) == EINVAL, "its length is 3 now"
-    assert mremap(start, 3, 8) == start
-    assert mremap(start, 3, 0) == EINVAL
-    assert mremap(text, 4, 2) == -1, "EPERM"
-    assert machine.events() == ""
-    mremap(start, 8, 3)
-    machine.exit()
-    machine.grace_period()
-    assert machine.held() == (0, 0, 0)
-    assert machine.free_pages() == 2048
-
-
 # The calls that fail
 
 
@@ -600,7 +544,7 @@ def test_munmap_without_nodes_keeps_the_vma_only_when_fixed(variant, errors):
     machine.budget(M, 0)
     words, result = steps(machine, lambda: machine.munmap(start, 113))
     assert result == ENOMEM
-    if errors == policy_c.ERROR_PATHS_FIXED:
+    if errors == facts.ERROR_PATHS_FIXED:
         assert (words, machine.vmas()) == ("!M", [vma])
     else:
         assert (words, machine.vmas()) == ("!M -P113 -R -V", [])
@@ -636,7 +580,7 @@ def test_a_failing_split(variant, errors, cache, events, lost):
     assert tuple(now - was for now, was in zip(machine.held(), held, strict=True)) == lost
     assert machine.tree() == tree
     (vma,) = machine.vmas()
-    kept = 12 if errors == policy_c.ERROR_PATHS_AS_MAILED and cache == M else 16
+    kept = 12 if errors == facts.ERROR_PATHS_AS_MAILED and cache == M else 16
     assert machine.nommu.vma[vma, 1] - machine.nommu.vma[vma, 0] == kept * PAGE
 
 
@@ -717,7 +661,7 @@ class AgainstTwin(RuleBasedStateMachine):
             busy = {int(row[0]) for cache in range(3) for row in self.machine.slub.slab[cache] if row[0] >= 0}
             assert not self.twin.could_get(pages, busy)
             assert "!P" in self.machine.events()
-            if self.machine.policy.mmap_prealloc == policy_c.MMAP_PREALLOC_MAILED:
+            if self.machine.policy.mmap_prealloc == facts.MMAP_PREALLOC_MAILED:
                 self.lost_nodes += nodes
         else:
             self.twin.mmap(mm, pages, self.page(result), file, pgoff)
@@ -789,7 +733,7 @@ class AgainstTwin(RuleBasedStateMachine):
                     vma.region.pages,
                     vma.region.held,
                 )
-            if machine.policy.vma_index == policy_c.VMA_INDEX_MAPLE:
+            if machine.policy.vma_index == facts.VMA_INDEX_MAPLE:
                 inclusive = [
                     (BASE + vma.first * PAGE, BASE + vma.last * PAGE - 1, row)
                     for row, vma in zip(rows, space, strict=True)

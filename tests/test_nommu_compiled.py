@@ -7,6 +7,7 @@ import pytest
 
 from mcsim.kernels import linux
 from mcsim.kernels.linux import binfmt_flat  # noqa: F401 (and all that it imports)
+from tests.machines import machine
 from tests.test_nommu import IMAGE, VARIANTS, plain
 
 PAGE = 8192
@@ -16,14 +17,15 @@ CALLS = 60
 def run(package, policy, seed):
     """All events of some random calls, with the results, the failure record and the free pages."""
     nommu_c, slub_c, maple_c, page_c = package.nommu, package.slub, package.maple_tree, package.page_alloc
-    zone = page_c.make_zone(0, 1024)
+    board = machine(ram_start=0x20000000)
+    zone = page_c.make_zone(0, 1024, board, policy)
     page_c.free_pages_exact(zone, 0, 1024)
-    slub = slub_c.make_slub(max_slabs=16, log_events=8000)
-    maple = maple_c.make_maple(maple_c.LAYOUT_32, nodes=16 * 32, trees=3)
+    slub = slub_c.make_slub(board, max_slabs=16, log_events=8000)
+    maple = maple_c.make_maple(board.pointer_bits, nodes=16 * 32, trees=3)
     nommu = nommu_c.make_nommu(slub, 3)
-    state = (nommu, maple, slub, zone, package.policy.Policy(*policy))
+    memory = nommu_c.Memory(zone, slub, maple, nommu)
     for mm in range(3):
-        nommu_c.mm_init(*state, mm)
+        nommu_c.mm_init(memory, mm)
     choose = random.Random(seed)
     results = []
     for _ in range(CALLS):
@@ -32,15 +34,15 @@ def run(package, policy, seed):
         vma = int(nommu.mm[mm, nommu_c.MM_MMAP])
         if action < 3:
             flags, file = choose.choice([(0, -1), (0, -1), (nommu_c.VM_MAYSHARE, 2)])
-            results.append(nommu_c.do_mmap(*state, mm, pages * PAGE, file, flags, 0))
+            results.append(nommu_c.do_mmap(memory, mm, pages * PAGE, file, flags, 0))
         elif action < 4:
-            results.append(package.binfmt_flat.load_flat_file(*state, mm, *IMAGE, choose.randrange(2), 5))
+            results.append(package.binfmt_flat.load_flat_file(memory, mm, *IMAGE, choose.randrange(2), 5))
         elif action < 6 and vma >= 0:
             start = int(nommu.vma[vma, nommu_c.VMA_START]) + choose.choice([0, 0, 1, 2]) * PAGE
-            results.append(nommu_c.do_munmap(*state, mm, start, pages * PAGE))
+            results.append(nommu_c.do_munmap(memory, mm, start, pages * PAGE))
         elif action < 7:
-            results.append(nommu_c.exit_mmap(*state, mm))
-            nommu_c.mm_init(*state, mm)
+            results.append(nommu_c.exit_mmap(memory, mm))
+            nommu_c.mm_init(memory, mm)
         else:
             maple_c.rcu_do_batch(maple, slub, zone, maple.scalar[maple_c.RCU_PENDING])
     events = slub.log[1 : 1 + slub.log[0, 0]]

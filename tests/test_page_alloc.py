@@ -9,14 +9,15 @@ from twin_page_alloc import TwinZone
 
 from mcsim.kernels.boot.invariants import check_zone
 from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
+from mcsim.kernels.linux.machine import EXACT_TAIL_HEAD, EXACT_TAIL_TAIL, MAX_ORDER_LIMIT, bare_machine
 from mcsim.kernels.linux.memblock import memblock_free_all
 from mcsim.kernels.linux.page_alloc import (
     FPI_NONE,
     FPI_TO_TAIL,
-    MAX_ORDER,
     MIGRATE_HIGHATOMIC,
     MIGRATE_TYPES,
     MIN_FREE_KBYTES,
+    NR_FREE_LISTS,
     NR_PCP_LISTS,
     NR_RESERVED_HIGHATOMIC,
     PAGE_GROUP_BY_MOBILITY_DISABLED,
@@ -49,6 +50,7 @@ from mcsim.kernels.linux.page_alloc import (
     setup_per_zone_wmarks,
     zone_set_pageset_high_and_batch,
 )
+from tests.machines import machine, policy
 
 GFP_TYPES = (0, GFP_MOVABLE, GFP_RECLAIMABLE)
 GFP_KINDS = (
@@ -60,18 +62,27 @@ GFP_KINDS = (
 )
 
 
-def fresh_zone(pages=4096, reserved=((0, 505),), start=0, mobility_off=True, mmu=0):
-    zone = make_zone(start, pages, 13, mmu)
+def empty_zone(pages, start=0, **facts):
+    return make_zone(start, pages, machine(**facts), policy())
+
+
+def fresh_zone(pages=4096, reserved=((0, 505),), start=0, mobility_off=True, **facts):
+    zone = empty_zone(pages, start, reserved=np.array(reserved, np.int64).reshape(-1, 2), **facts)
     zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] = mobility_off
-    memblock_free_all(zone, np.array(reserved, np.int64).reshape(-1, 2))
+    memblock_free_all(zone)
     return zone
+
+
+def with_tail(zone, exact_tail):
+    """The same pages under the other policy."""
+    return zone._replace(policy=zone.policy._replace(exact_tail=exact_tail))
 
 
 def free_lists(zone):
     pages = len(zone.order)
     return [
         [list_entries(zone, pages + order * MIGRATE_TYPES + kind) for kind in range(MIGRATE_TYPES)]
-        for order in range(MAX_ORDER)
+        for order in range(zone.machine.max_order)
     ]
 
 
@@ -83,7 +94,9 @@ class AgainstTwin(RuleBasedStateMachine):
     """Any sequence of requests leaves the twin's lists, list order included."""
 
     @initialize(
-        start=st.sampled_from([0, 0, 512]),
+        max_order=st.sampled_from([11, 11, 11, 4, 7, 14, 15]),
+        page_size=st.sampled_from([8192, 8192, 1024, 4096, 65536]),
+        in_a_pageblock=st.sampled_from([0, 0, 0.5]),
         pages=st.sampled_from([1500, 2048, 3000, 5120, 5500]),
         hole=st.sampled_from([(), ((0, 505),), ((0, 700), (1300, 9))]),
         mobility_off=st.booleans(),
@@ -92,13 +105,16 @@ class AgainstTwin(RuleBasedStateMachine):
         slow=st.integers(0, 7),
         mmu=st.booleans(),
     )
-    def begin(self, start, pages, hole, mobility_off, pcp, minimum, slow, mmu):
+    def begin(self, max_order, page_size, in_a_pageblock, pages, hole, mobility_off, pcp, minimum, slow, mmu):
+        start = int(in_a_pageblock * 2 ** (max_order - 1))
+        pages *= 2 ** max(0, max_order - 11)  # as many pageblocks
         hole = [(first, count) for first, count in hole if first >= start]
-        self.zone = fresh_zone(pages, hole, start, mobility_off, int(mmu))
-        self.twin = TwinZone(start, pages, hole, mobility_off=mobility_off, mmu=mmu)
+        facts = {"page_size": page_size, "max_order": max_order, "mmu": int(mmu)}
+        self.zone = fresh_zone(pages, hole, start, mobility_off, **facts)
+        self.twin = TwinZone(start, pages, hole, mobility_off=mobility_off, mmu=mmu, max_order=max_order)
         pageset_update(self.zone, *pcp)
         self.twin.high, self.twin.batch = pcp
-        self.zone.scalar[MIN_FREE_KBYTES] = minimum * 8
+        self.zone.scalar[MIN_FREE_KBYTES] = minimum * page_size // 1024
         setup_per_zone_wmarks(self.zone)
         pageset_update(self.zone, *pcp)
         self.twin.set_marks(minimum)
@@ -117,7 +133,7 @@ class AgainstTwin(RuleBasedStateMachine):
         return page
 
     @rule(
-        order=st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 7, 9, 10]),
+        order=st.sampled_from([0, 0, 0, 1, 2, 3, 4, 5, 7, 9, 10, 13, 14]),
         kind=st.sampled_from([0, 0, 1, 2]),
         gfp=st.sampled_from(GFP_KINDS),
         times=st.sampled_from([1, 1, 3, 20]),
@@ -150,7 +166,8 @@ class AgainstTwin(RuleBasedStateMachine):
 
     @rule(pages=st.sampled_from([1, 3, 5, 63, 100, 113, 129]), kind=st.integers(0, 2), tail=st.booleans())
     def alloc_exact(self, pages, kind, tail):
-        page = alloc_pages_exact(self.zone, int(tail), pages, GFP_KERNEL | GFP_TYPES[kind])
+        zone = with_tail(self.zone, EXACT_TAIL_TAIL if tail else EXACT_TAIL_HEAD)
+        page = alloc_pages_exact(zone, pages, GFP_KERNEL | GFP_TYPES[kind])
         expected = self.twin.alloc_pages_exact(pages, kind, to_tail=tail)
         assert page == (-1 if expected is None else expected)
         if page != -1:
@@ -195,7 +212,7 @@ class AgainstTwin(RuleBasedStateMachine):
         check_zone(self.zone)
         zone, twin, scalar = self.zone, self.twin, self.zone.scalar
         assert free_lists(zone) == twin.lists
-        heads = range(len(zone.order) + MAX_ORDER * MIGRATE_TYPES, len(zone.next))
+        heads = range(len(zone.order) + NR_FREE_LISTS, len(zone.next))
         assert [list_entries(zone, head) for head in heads] == [[page for page, _ in p] for p in twin.pcp]
         assert zone.pageblock.tolist() == list(twin.types.values())
         assert nr_free_pages(zone) == twin.nr_free()
@@ -219,8 +236,8 @@ def test_with_grouping_off_the_first_request_takes_the_lowest_whole_pageblock():
 
 def test_grouping_is_off_at_32_mb_and_on_at_33_mb():
     for pages, memmap, off in ((4096, 16, 1), (4224, 20, 0)):
-        zone = make_zone(0, pages)
-        build_all_zonelists(zone, memmap)
+        zone = empty_zone(pages, memmap_pages=memmap)
+        build_all_zonelists(zone)
         assert zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] == off
 
 
@@ -251,11 +268,11 @@ def test_a_run_of_any_length_leaves_what_its_pages_leave_one_by_one(fpi_flags):
 
 
 def test_leftovers_at_the_head_are_handed_out_next_and_leftovers_at_the_tail_are_not():
-    for tail in (0, 1):
-        zone = fresh_zone()
+    for tail in (EXACT_TAIL_HEAD, EXACT_TAIL_TAIL):
+        zone = with_tail(fresh_zone(), tail)
         assert alloc_pages(zone, GFP_KERNEL, 0) == 1024  # leaves single page 1025
-        page = alloc_pages_exact(zone, tail, 113, GFP_KERNEL)
-        assert alloc_pages(zone, GFP_KERNEL, 0) == (1025 if tail else page + 113)
+        page = alloc_pages_exact(zone, 113, GFP_KERNEL)
+        assert alloc_pages(zone, GFP_KERNEL, 0) == (1025 if tail == EXACT_TAIL_TAIL else page + 113)
 
 
 def test_watermarks_are_those_of_the_kernel():
@@ -310,8 +327,48 @@ def test_a_request_without_watermarks_gets_the_reserve_where_there_is_no_mmu(mmu
     assert nr_free_pages(zone) == (1022 if mmu else 0)
 
 
-def test_a_request_above_the_largest_order_fails():
-    assert alloc_pages(fresh_zone(), GFP_KERNEL, MAX_ORDER) == -1
+@pytest.mark.parametrize("max_order", [4, 7, 11, 14, MAX_ORDER_LIMIT])
+def test_the_largest_order_is_to_be_had_and_none_above_it(max_order):
+    zone = fresh_zone(2**max_order, (), max_order=max_order)
+    assert alloc_pages(zone, GFP_KERNEL, max_order) == -1
+    assert [alloc_pages(zone, GFP_KERNEL, max_order - 1) for _ in range(3)] == [0, 2 ** (max_order - 1), -1]
+    free_pages(zone, 2 ** (max_order - 1), max_order - 1)
+    check_zone(zone)
+    assert largest_free_order(zone) == max_order - 1
+
+
+@pytest.mark.parametrize("max_order", [4, 7, 11, 14, MAX_ORDER_LIMIT])
+def test_grouping_by_mobility_needs_four_pageblocks_of_the_largest_order(max_order):
+    pageblock = 2 ** (max_order - 1)
+    for pages, off in ((4 * pageblock + 15, 1), (4 * pageblock + 16, 0)):
+        zone = empty_zone(pages, max_order=max_order, memmap_pages=16)
+        build_all_zonelists(zone)
+        assert zone.scalar[PAGE_GROUP_BY_MOBILITY_DISABLED] == off
+
+
+@pytest.mark.parametrize("page_size", [1024, 4096, 65536])
+def test_watermarks_count_pages_of_the_machine(page_size):
+    """int_sqrt(kbytes * 16) kbytes of 32 MB less a little, as pages; a step is at least a thousandth of all pages."""
+    zone = fresh_zone((32 << 20) // page_size, (), page_size=page_size)
+    calculate_min_free_kbytes(zone)
+    setup_per_zone_wmarks(zone)
+    assert zone.scalar[MIN_FREE_KBYTES] == 724
+    minimum = 724 * 1024 // page_size
+    step = max(minimum // 4, (32 << 20) // page_size // 1000)
+    assert zone.scalar[WMARK_MIN : WMARK_MIN + 3].tolist() == [minimum, minimum + step, minimum + 2 * step]
+
+
+@pytest.mark.parametrize("kbytes", [0, 128, 8000])
+def test_min_free_kbytes_set_by_hand_is_not_computed(kbytes):
+    zone = fresh_zone(min_free_kbytes=kbytes)
+    calculate_min_free_kbytes(zone)
+    setup_per_zone_wmarks(zone)
+    assert zone.scalar[MIN_FREE_KBYTES] == kbytes
+    assert zone.scalar[WMARK_MIN] == kbytes // 8
+
+
+def test_a_bare_machine_has_the_pageblocks_of_its_largest_order():
+    assert bare_machine(4096, max_order=7).pageblock_order == 6
 
 
 def test_reset_and_copy_leave_no_trace_of_what_was_before():
@@ -324,14 +381,15 @@ def test_reset_and_copy_leave_no_trace_of_what_was_before():
     assert everything(other) == everything(used)
     assert alloc_pages(other, GFP_KERNEL, 5) == alloc_pages(used, GFP_KERNEL, 5)
     reset_zone(used, 0, 4096)
-    assert everything(used) == everything(make_zone(0, 4096))
+    assert everything(used) == everything(empty_zone(4096))
 
 
 def test_one_zone_serves_smaller_ram_sizes():
-    big, small = make_zone(0, 8192), make_zone(0, 3000)
+    kept = np.array([[0, 505]], np.int64)
+    big, small = empty_zone(8192, reserved=kept), empty_zone(3000, reserved=kept)
     reset_zone(big, 0, 3000)
     for zone in (big, small):
-        memblock_free_all(zone, np.array([[0, 505]], np.int64))
+        memblock_free_all(zone)
         check_zone(zone)
     assert free_lists(big) == free_lists(small)
 
@@ -347,7 +405,7 @@ def test_check_zone_sees_a_page_on_two_lists():
 @pytest.mark.parametrize("span", [(0, 0), (5, 5), (1024, 4096), (-1, 10)])
 def test_an_impossible_zone_is_refused(span):
     with pytest.raises(ValueError):
-        make_zone(*span)
+        make_zone(*span, machine(), policy())
 
 
 def test_pcp_lists_have_no_size_without_an_mmu_and_the_low_mark_with_one():

@@ -38,12 +38,13 @@ from mcsim.kernels.linux.slub import (
     object_pfn,
     reset_slub,
 )
+from tests.machines import machine, policy
 from tests.twin_slub import NoMemoryError, TwinCache
 
 
 def zone_with(pages):
     """A zone in which exactly `pages` single pages are to be had."""
-    zone = make_zone(0, 1024)
+    zone = make_zone(0, 1024, machine(), policy())
     for pfn in range(pages):
         free_pages(zone, pfn, 0)
     return zone
@@ -64,7 +65,7 @@ def zone():
 
 @pytest.fixture
 def slub():
-    return make_slub(max_slabs=32, log_events=1000)
+    return make_slub(machine(), max_slabs=32, log_events=1000)
 
 
 def test_an_8_kb_page_holds_32_nodes_120_vmas_and_186_regions(slub):
@@ -72,14 +73,26 @@ def test_an_8_kb_page_holds_32_nodes_120_vmas_and_186_regions(slub):
     assert slub.geometry[:, MIN_PARTIAL].tolist() == [5, 5, 5]
 
 
+def holding(*sizes, page_size=8192):
+    """A machine with objects of these sizes."""
+    return machine(page_size=page_size, object_sizes=np.array(sizes, np.int64))
+
+
+def test_a_4_kb_page_holds_half_as_many(zone):
+    slub = make_slub(machine(page_size=4096))
+    assert slub.geometry[:, OBJECTS_PER_SLAB].tolist() == [16, 60, 93]
+    assert take(slub, zone, 17) == list(range(17))
+    assert slub.scalar[MAPLE_NODE, PAGES] == 2
+
+
 def test_min_partial_grows_with_the_object_and_is_at_most_10():
-    assert make_slub((2048, 8192, 1 << 22), 1 << 26).geometry[:, MIN_PARTIAL].tolist() == [5, 6, 10]
+    assert make_slub(holding(2048, 8192, 1 << 22, page_size=1 << 26)).geometry[:, MIN_PARTIAL].tolist() == [5, 6, 10]
 
 
 @pytest.mark.parametrize("size", [0, 1296, 2048, 8192, 920])
 def test_an_object_that_linux_puts_into_larger_slabs_is_refused(size):
     with pytest.raises(ValueError, match="do not live in single pages"):
-        make_slub((size,), 8192)
+        make_slub(holding(size))
 
 
 def test_a_new_slab_hands_out_its_objects_ascending(slub, zone):
@@ -147,7 +160,7 @@ def test_the_cpu_slab_is_never_given_back(slub, zone):
 
 
 def test_bulk_gives_the_objects_that_single_calls_give(slub, zone):
-    twin = make_slub(max_slabs=32)
+    twin = make_slub(machine(), max_slabs=32)
     twin_zone = zone_with(64)
     out = np.zeros(100, np.int64)
     assert kmem_cache_alloc_bulk(slub, zone, MAPLE_NODE, GFP_KERNEL, 100, out) == 100
@@ -178,7 +191,7 @@ def test_the_budget_lets_so_many_objects_through(slub, zone):
 
 
 def test_too_few_rows_are_reported_and_no_page_is_taken(zone):
-    slub = make_slub(max_slabs=1)
+    slub = make_slub(machine(), max_slabs=1)
     assert take(slub, zone, 33)[-1] == -1
     assert slub.scalar[MAPLE_NODE, ROW_FAILURES] == 1
     assert slub.scalar[MAPLE_NODE, PAGE_FAILURES] == 0
@@ -189,7 +202,7 @@ def test_too_few_rows_are_reported_and_no_page_is_taken(zone):
 def test_a_slab_page_is_not_taken_below_the_marks(gfp):
     zone = zone_with(64)
     zone.scalar[WMARK_MIN : WMARK_HIGH + 1] = 64
-    slub = make_slub(max_slabs=4)
+    slub = make_slub(machine(), max_slabs=4)
     assert alloc(slub, zone, gfp=gfp) == -1
     assert slub.scalar[MAPLE_NODE, PAGE_FAILURES] == 1
     zone.scalar[WMARK_MIN] = 63  # the second look, at the min mark, finds it
@@ -223,7 +236,7 @@ class AgainstTwin(RuleBasedStateMachine):
     @initialize(pages=st.integers(3, 40))
     def start(self, pages):
         self.zone = zone_with(pages)
-        self.slub = make_slub(self.sizes, 8192, max_slabs=40, log_events=4000)
+        self.slub = make_slub(holding(*self.sizes), max_slabs=40, log_events=4000)
         self.pages = set(range(pages))
         self.pending = []
         self.caches = [TwinCache(size, 8192, self.take_page, self.give_page) for size in self.sizes]

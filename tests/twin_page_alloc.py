@@ -1,8 +1,8 @@
 """A slow, plain model of the buddy allocator: Python lists, nothing shared with the kernels.
 
 Written from the rules of mm/page_alloc.c (Linux 6.1), not from kernels/linux/page_alloc.py. Page numbers are
-relative to a pageblock boundary; pageblocks have 1024 pages; orders are 0 to 10; types are 0 unmovable,
-1 movable, 2 reclaimable, 3 highatomic.
+relative to a pageblock boundary; a pageblock is a block of the largest order, which is max_order - 1; types are
+0 unmovable, 1 movable, 2 reclaimable, 3 highatomic.
 """
 
 FALLBACKS = {0: (2, 1), 1: (2, 0), 2: (0, 1)}
@@ -11,11 +11,12 @@ FALLBACKS = {0: (2, 1), 1: (2, 0), 2: (0, 1)}
 class TwinZone:
     """One zone. `lists[order][type]` and `pcp[list]` are Python lists, head first."""
 
-    def __init__(self, start, end, reserved, *, mobility_off, mmu=False):
+    def __init__(self, start, end, reserved, *, mobility_off, mmu=False, max_order=11):
         self.start, self.end = start, end
-        self.lists = [[[] for _ in range(4)] for _ in range(11)]
+        self.max_order, self.top, self.block = max_order, max_order - 1, 2 ** (max_order - 1)
+        self.lists = [[[] for _ in range(4)] for _ in range(max_order)]
         self.free = {}  # first page of a free block -> (order, type of the list it is on)
-        self.types = {block: int(block * 1024 >= start) for block in range(-(-end // 1024))}
+        self.types = {block: int(block * self.block >= start) for block in range(-(-end // self.block))}
         self.mobility_off = mobility_off
         self.mmu = mmu
         self.lru = set()
@@ -30,7 +31,7 @@ class TwinZone:
         self.managed = end - start - len(taken)
         page = start
         while page < end:
-            order = 10
+            order = self.top
             while page % 2**order or any(p in taken or p >= end for p in range(page, page + 2**order)):
                 order -= 1
                 if order < 0:
@@ -44,10 +45,10 @@ class TwinZone:
     # Lists
 
     def type_of(self, page):
-        return self.types[page // 1024]
+        return self.types[page // self.block]
 
     def set_type(self, page, kind):
-        self.types[page // 1024] = 0 if self.mobility_off and kind < 3 else kind
+        self.types[page // self.block] = 0 if self.mobility_off and kind < 3 else kind
 
     def insert(self, page, order, kind, to_tail):
         self.free[page] = (order, kind)
@@ -71,11 +72,11 @@ class TwinZone:
     # Freeing
 
     def free_block(self, page, order, kind, to_tail=False):
-        while order < 10 and self.is_free(page ^ 2**order, order):
+        while order < self.top and self.is_free(page ^ 2**order, order):
             self.remove(page ^ 2**order)
             page = min(page, page ^ 2**order)
             order += 1
-        if order < 9:
+        if order < self.top - 1:
             parent = page - page % 2 ** (order + 1)
             to_tail = to_tail or self.is_free(parent ^ 2 ** (order + 1), order + 1)
         self.insert(page, order, kind, to_tail)
@@ -125,7 +126,7 @@ class TwinZone:
     # Allocating
 
     def take_smallest(self, order, kind):
-        for current in range(order, 11):
+        for current in range(order, self.max_order):
             if self.lists[current][kind]:
                 page = self.lists[current][kind][0]
                 self.remove(page)
@@ -138,39 +139,39 @@ class TwinZone:
         return next((other for other in FALLBACKS[kind] if self.lists[order][other]), None)
 
     def steal(self, order, kind):
-        orders = [o for o in range(10, order - 1, -1) if self.source(o, kind) is not None]
+        orders = [o for o in range(self.top, order - 1, -1) if self.source(o, kind) is not None]
         if not orders:
             return False
         found = orders[0]
-        whole = found >= 5 or kind != 1 or self.mobility_off
+        whole = found >= self.top // 2 or kind != 1 or self.mobility_off
         if not whole and found > order:
             found = orders[-1]
-            whole = found >= 5
+            whole = found >= self.top // 2
         page = self.lists[found][self.source(found, kind)][0]
         old = self.type_of(page)
         if old == 3:
             self.move_to_tail(page, kind)
             return True
-        if found == 10:
+        if found == self.top:
             self.set_type(page, kind)
             self.move_to_tail(page, kind)
             return True
-        if self.managed >= 4096 and self.marks[2] * 3 // 2 > 0:
-            self.boost = min(self.boost + 1024, max(1024, self.marks[2] * 3 // 2))
+        if self.managed >= 4 * self.block and self.marks[2] * 3 // 2 > 0:
+            self.boost = min(self.boost + self.block, max(self.block, self.marks[2] * 3 // 2))
         moved, movable = self.move_pageblock(page, kind) if whole else (0, 0)
         if not moved:
             self.move_to_tail(page, kind)
             return True
-        alike = movable if kind == 1 else (1024 - moved - movable if old == 1 else 0)
-        if moved + alike >= 512 or self.mobility_off:
+        alike = movable if kind == 1 else (self.block - moved - movable if old == 1 else 0)
+        if moved + alike >= self.block // 2 or self.mobility_off:
             self.set_type(page, kind)
         return True
 
     def move_pageblock(self, page, kind):
-        first = page - page % 1024
-        if first + 1024 > self.end:
+        first = page - page % self.block
+        last = first + self.block
+        if last > self.end:
             return 0, 0
-        last = first + 1024
         if first < self.start:
             first = page
         blocks = sorted(p for p in self.free if first <= p < last)
@@ -207,7 +208,7 @@ class TwinZone:
         if usable <= mark:
             return False
         kinds = range(4 if highatomic else 3)
-        return order == 0 or any(self.lists[o][kind] for o in range(order, 11) for kind in kinds)
+        return order == 0 or any(self.lists[o][kind] for o in range(order, self.max_order) for kind in kinds)
 
     def attempt(self, order, kind, mark, *, high=False, non_block=False, highatomic=False, no_marks=False):
         rights = {"high": high, "non_block": non_block, "highatomic": highatomic}
@@ -224,27 +225,29 @@ class TwinZone:
             page = self.take(order, kind)
         if page is None and (non_block or (no_marks and not self.mmu)):
             page = self.take_smallest(order, 3)
-        room = self.highatomic < self.managed // 100 + 1024
+        room = self.highatomic < self.managed // 100 + self.block
         if page is not None and highatomic and room and self.type_of(page) != 3:
-            self.highatomic += 1024
-            self.types[page // 1024] = 3
+            self.highatomic += self.block
+            self.types[page // self.block] = 3
             self.move_pageblock(page, 3)
         return page
 
     def unreserve(self, kind):
-        if self.highatomic <= 1024:
+        if self.highatomic <= self.block:
             return
-        for order in range(11):
+        for order in range(self.max_order):
             if self.lists[order][3]:
                 page = self.lists[order][3][0]
                 if self.type_of(page) == 3:
-                    self.highatomic -= 1024
+                    self.highatomic -= self.block
                 self.set_type(page, kind)
                 if self.move_pageblock(page, kind)[0]:
                     return
 
     def alloc_pages(self, order, kind=0, *, high=False, reclaim=True, memalloc=True):
         """`kind` is the type asked for; `high`, `reclaim`, `memalloc`: what the GFP bits allow."""
+        if order >= self.max_order:
+            return None
         if self.mobility_off:
             kind = 0
         page = self.attempt(order, kind, 1)
