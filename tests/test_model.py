@@ -15,7 +15,7 @@ from mcsim.kernels.linux import machine as kernel
 from mcsim.model import experiment, units
 from mcsim.model.release import Policies, shipped_variants
 from mcsim.model.settings import Setting
-from mcsim.model.template import TEMPLATE
+from mcsim.model.shipped import template
 from mcsim.simulator.machine import policy_of
 from tests.machines import policy
 
@@ -359,7 +359,7 @@ class TestSettings:
 class TestSchema:
     @pytest.mark.parametrize("name", [*experiment.shipped(), "template"])
     def test_accepts_what_mcsim_accepts(self, name: str) -> None:
-        text = TEMPLATE if name == "template" else experiment.shipped()[name].read_text(encoding="utf-8")
+        text = template() if name == "template" else experiment.shipped()[name].read_text(encoding="utf-8")
         jsonschema.validate(tomllib.loads(text), experiment.json_schema())
 
     @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from mcsim.errors import LONGEST_PLACE, LONGEST_WORDS, UserError
 from mcsim.kernels.jit.rng import FACTOR_BITS, FACTOR_TABLE_BITS
 from mcsim.model import experiment, units, variants
 from mcsim.model.settings import Setting
-from mcsim.model.template import TEMPLATE
+from mcsim.model.shipped import template
 from mcsim.simulator.simulator import lognormal_factors
 from tests.machines import BOARD
 
-TEXTS = [path.read_text(encoding="utf-8") for path in experiment.shipped().values()] + [TEMPLATE]
+TEXTS = [path.read_text(encoding="utf-8") for path in experiment.shipped().values()] + [template()]
 FULL = """
 [experiment]
 name = "full"
@@ -344,7 +344,7 @@ def test_sizes_of_other_numerals_and_lengths_are_read_or_refused_at_once() -> No
 
 
 def test_a_cell_that_the_sweep_leaves_out_is_refused_by_name() -> None:
-    tasks = experiment.parse(TEMPLATE, "my.toml").tasks("d")
+    tasks = experiment.parse(template(), "my.toml").tasks("d")
     with pytest.raises(
         UserError, match=r"\[sweep\] of this experiment leaves out my-fix at 64M\n  valid: with my-fix: 30M"
     ):
