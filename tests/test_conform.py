@@ -81,7 +81,7 @@ def test_the_subset_of_kernel_vectors_matches(capsys: Capture) -> None:
     assert "109 of 109 sequences" in printed.err
 
 
-@pytest.mark.skipif(not GOLDEN, reason="full golden set absent")
+@pytest.mark.skipif(not GOLDEN, reason="the full set of kernel vectors is not here")
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes an hour without the compiler")
 def test_all_kernel_vectors_match(capsys: Capture) -> None:
     assert run_cli(["conform", *map(str, GOLDEN)]) == 0

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import pytest
 from conftest import ROOT
@@ -12,7 +13,7 @@ from mcsim.cli import cli
 
 DOCS = ROOT / "docs"
 
-pytest.importorskip("sphinx", reason="Sphinx comes with `make docs`")
+pytestmark = pytest.mark.skipif(find_spec("sphinx") is None, reason="Sphinx comes with `make docs`")
 
 
 def sphinx(source, target, *options):
