@@ -1,10 +1,10 @@
 """Whole boots: the same alone or among others, every page accounted for, and failures told as they happened."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from joblib import Parallel, delayed
 
 from mcsim.kernels.boot import program as flat
@@ -43,7 +43,6 @@ from tests.test_sched import login, make_program, page
 
 plain = plain_kernels("boot.batch", "boot.boot", "boot.sched", "linux.maple_tree")
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")
 NOISY = Timing(lognormal_factors(0.2), lognormal_factors(0.4), 0)
 SEED = 20220601

@@ -2,10 +2,10 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
@@ -20,7 +20,6 @@ from tests.plain_kernels import plain_kernels
 
 plain = plain_kernels("boot.boot", "linux.maple_tree", "linux.nommu", "linux.page_alloc")
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 # What each recorded kernel had: V0 the maple tree in RCU mode without the fixes, M3 both patches of the mail.
 POLICIES = {
     "N_V0_64MB_j0_a": policy("maple-naive", maple_rcu=MAPLE_RCU_ON),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -393,7 +394,7 @@ class TestBoots:
         assert boot.handle[recorded.lane[1, flat.LANE_STACK], 0] == boots.NOT_ALLOCATED
 
     def test_the_smallest_workload_of_the_manual_boots(self, tmp_path: Path) -> None:
-        manual = (Path(__file__).parents[1] / "docs" / "workloads.md").read_text(encoding="utf-8")
+        manual = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
         example = next(part for part in manual.split("```") if "[images.busybox]" in part)
         rows = outcomes(mix([read(tmp_path, example.removeprefix("toml"))]), 32, 32, "maple-naive")
         assert rows["failed"].tolist() == [0] * BOOTS

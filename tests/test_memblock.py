@@ -1,10 +1,10 @@
 """The hand-over at boot against blocks and watermarks that were read out of a real kernel."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -36,7 +36,7 @@ from mcsim.kernels.linux.page_alloc import (
     setup_per_zone_wmarks,
 )
 
-INITIAL_STATE = Path(__file__).parent / "data" / "initial_state.csv"
+INITIAL_STATE = DATA / "initial_state.csv"
 
 
 def booted_zone(ram_mb):

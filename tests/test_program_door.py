@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutated_programs import (
@@ -319,7 +320,7 @@ def test_a_damaged_recording_is_refused_by_import(
         return op(extract(recording, *options), flat.OP_FORK, flat.A, BIG)
 
     monkeypatch.setattr("mcsim.workload.extract.extract", damaged)
-    source = next((Path(__file__).parent / "data" / "recordings").glob("*.npz"))
+    source = next(RECORDINGS.glob("*.npz"))
     assert run_cli(["import", str(source), "--out", str(tmp_path)]) == 2
     assert f"lane {BIG} is out of range" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.npz"))

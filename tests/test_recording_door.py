@@ -5,10 +5,10 @@ import io
 import os
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +23,6 @@ from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import COLUMNS, FAILED, LARGEST, Record, read_columns, read_recording
 from tests.machines import BOARD
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAME = "N_V0_64MB_j0_a"
 GOOD = RECORDINGS / f"{NAME}.npz"
 OTHER = RECORDINGS / "C_M3_64MB_j2_c.npz"

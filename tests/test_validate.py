@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stand_in
+from conftest import ROOT
 from scipy.stats import beta, binom, binomtest
 
 from mcsim.cli import run_cli
@@ -407,7 +408,7 @@ def test_every_shipped_program_with_lanes_is_taken_if_none_is_named() -> None:
     found = programs()
     assert [sum(program.environment == name for program in found) for name in ("C", "N")] == [21, 6]
     with pytest.raises(UserError, match="pre-init phase only"):
-        folder = Path(__file__).parents[1] / "experiments" / "recordings" / "N" / "pre-init" / "first"
+        folder = ROOT / "experiments" / "recordings" / "N" / "pre-init" / "first"
         programs([str(folder / "N_V0_64MB_j0_a.npz")])
 
 

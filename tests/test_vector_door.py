@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -25,7 +26,6 @@ from mcsim.files import csv_of, csv_safe
 pytestmark = pytest.mark.compact
 
 EXAMPLES = int(os.environ.get("MCSIM_EXAMPLES", "200"))
-DATA = Path(__file__).parent / "data"
 COUNTS_HEADER = "env,variant,ram_mb,jitter,boots,failures,use\n"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
@@ -16,8 +17,6 @@ from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import read_recording
 from tests.kernel_boots import outcomes_of
 from tests.machines import BOARD, policy
-
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 
 
 def equal(one: RecordedProgram, other: RecordedProgram) -> bool:
