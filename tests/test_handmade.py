@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from mcsim.errors import UserError
 from mcsim.kernels.boot import boot as boots
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
 from mcsim.kernels.boot.sched import COUNTS_PER_TICK, STREAM_STACK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.linux import nommu, slub
 from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64, RCU_PENDING, rcu_do_batch
 from mcsim.kernels.linux.nommu import exit_mmap
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, nr_free_pages
 from mcsim.kernels.linux.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION
+from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
 from mcsim.model import experiment
 from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import FAILURE_CLASSES, lognormal_factors

@@ -11,7 +11,7 @@ from twin_maple_tree import FEWEST, HIGHEST, SLOTS, TwinTree, count_nodes, range
 GFP_KERNEL = 0xCC0
 ENOMEM = 12
 
-PLAIN = plain_kernels("linux.maple_tree", "linux.slub", "linux.page_alloc", "linux.memblock", "boot.invariants")
+PLAIN = plain_kernels("linux.maple_tree", "linux.slub", "linux.page_alloc", "linux.memblock", "probe.invariants")
 tree_code, slub_code = PLAIN.maple_tree, PLAIN.slub
 
 

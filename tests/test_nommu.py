@@ -20,7 +20,7 @@ plain = plain_kernels(
     "linux.maple_tree",
     "linux.nommu",
     "linux.binfmt_flat",
-    "boot.invariants",
+    "probe.invariants",
 )
 nommu_c, slub_c, policy_c, maple_c, page_c = (
     plain.nommu,

@@ -50,16 +50,11 @@ EXCEPTIONS: set[tuple[str, str]] = {
     ("fidelity.model.predict", "kernels.jit.rng"),
     ("fidelity.model.report", "report.plot"),
     ("fidelity.model.report", "report.text"),
-    ("fidelity.replay", "kernels.boot.invariants"),
-    ("fidelity.speed.boots", "mcsim"),
     ("report.page_map", "kernels.boot.page_owner"),
     ("report.page_map", "kernels.linux.page_alloc"),
     ("report.page_map", "simulator.owners"),
     ("report.page_map", "simulator.walk"),
     ("report.sections", "simulator.simulator"),
-    ("store.result", "run.check"),
-    ("studies.compare", "fidelity.model.counts"),
-    ("studies.compare", "fidelity.model.recorded_kernels"),
     ("studies.explain.blame", "kernels.boot.page_owner"),
     ("studies.explain.blocks", "kernels.boot.page_owner"),
     ("studies.explain.blocks", "kernels.linux.memblock"),
@@ -73,8 +68,6 @@ EXCEPTIONS: set[tuple[str, str]] = {
     ("studies.explain.timeline", "kernels.linux.memblock"),
     ("studies.explain.timeline", "kernels.linux.nommu"),
     ("studies.explain.timeline", "kernels.linux.page_alloc"),
-    ("studies.min_ram", "mcsim"),
-    ("studies.sensitivity", "mcsim"),
 }
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.fidelity.model.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.files import is_file
 from mcsim.kernels.boot import program as flat
+from mcsim.model.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.model.variants import Policies
 from mcsim.simulator.single_program import SingleProgram
 from mcsim.workload.mixture import recordings_folder

@@ -37,11 +37,11 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from mcsim.errors import UserError
-from mcsim.fidelity.model.counts import Place
-from mcsim.fidelity.model.recorded_kernels import DEFINITIONS
 from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.kernels.linux.memblock import RAM_MB_VALID
+from mcsim.model.counts import Place
 from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, HostLoad, parse, workload_timing
+from mcsim.model.recorded_kernels import DEFINITIONS
 from mcsim.run import engine
 from mcsim.simulator import simulator
 from mcsim.store.store import Store

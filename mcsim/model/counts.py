@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.fidelity.model.recorded_kernels import recorded_variants, tail_of
 from mcsim.files import read_text
-from mcsim.kernels.linux.memblock import RAM_MB_VALID
+from mcsim.model.machine import MAX_RAM, MEGABYTE, MIN_RAM
+from mcsim.model.recorded_kernels import recorded_variants, tail_of
 
 COLUMNS = ("env", "variant", "ram_mb", "jitter", "boots", "failures", "use")
 JITTERS = (0, 2)
@@ -154,7 +154,7 @@ def _variant(row: Mapping[str, str | None], known: Sequence[str]) -> str:
 
 def _ram(row: Mapping[str, str | None]) -> int:
     value = (row["ram_mb"] or "").strip()
-    low, high = RAM_MB_VALID
+    low, high = MIN_RAM // MEGABYTE, MAX_RAM // MEGABYTE
     if not (value.isascii() and value.isdigit() and len(value) < 10 and low <= int(value) <= high):
         what = f"{value!r} MB of RAM: the state after boot is not known"
         raise UserError(what, key="ram_mb", valid=f"a whole number from {low} to {high}")
