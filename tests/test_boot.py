@@ -24,7 +24,6 @@ from mcsim.kernels.boot.boot import (
     make_boot,
     place_boot,
 )
-from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
 from mcsim.kernels.boot.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.kernels.linux.gfp import GFP_KERNEL
@@ -32,6 +31,7 @@ from mcsim.kernels.linux.maple_tree import LAYOUT_32, NODE_SHORTAGE
 from mcsim.kernels.linux.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, largest_free_order, nr_free_pages
 from mcsim.kernels.linux.slub import PAGES, ROW_FAILURES
+from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
 from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.extract import extract

@@ -13,7 +13,6 @@ import pytest
 import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import InvariantViolatedError, UserError
-from mcsim.kernels.boot import invariants
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot.batch import BOOTED, OUTCOME, draw_recordings
 from mcsim.kernels.boot.boot import RESULT_CLASS, TASKS_ALIVE, make_boot
@@ -24,6 +23,7 @@ from mcsim.kernels.linux import page_alloc
 from mcsim.kernels.linux import slub as slub_code
 from mcsim.kernels.linux.gfp import GFP_KERNEL
 from mcsim.kernels.linux.maple_tree import LAYOUT_32
+from mcsim.kernels.probe import invariants
 from mcsim.model.experiment import load, select
 from mcsim.model.variants import SHIPPED
 from mcsim.run import check as check_code
@@ -358,7 +358,7 @@ def spoil(code, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["freed pages are not counted", "buddies are not merged", "a page is given twice"])
 def test_a_mistake_in_an_allocator_is_found_at_the_request_that_shows_it(name, monkeypatch):
-    code = plain_kernels("boot.invariants", "boot.boot", "linux.page_alloc")
+    code = plain_kernels("probe.invariants", "boot.boot", "linux.page_alloc")
     assert checked_boot(code, small(), "maple-naive", 17)[0] == BOOTED
     expected, position = spoil(code, monkeypatch, name)
     ended, _, check = checked_boot(code, small(), "maple-naive", 17)

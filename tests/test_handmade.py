@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from mcsim.errors import UserError
 from mcsim.kernels.boot import boot as boots
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
 from mcsim.kernels.boot.sched import STREAM_STACK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.linux import nommu, slub
 from mcsim.kernels.linux.maple_tree import RCU_PENDING, rcu_do_batch
 from mcsim.kernels.linux.nommu import exit_mmap
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, nr_free_pages
 from mcsim.kernels.linux.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION
+from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
 from mcsim.model.release import shipped_variants
 from mcsim.model.shipped import shipped_folder
 from mcsim.simulator.simulator import FAILURE_CLASSES, lognormal_factors

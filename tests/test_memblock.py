@@ -8,7 +8,6 @@ from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcsim.kernels.boot.invariants import check_zone
 from mcsim.kernels.linux.memblock import (
     INITMEM_PAGES,
     INITMEM_START,
@@ -35,6 +34,7 @@ from mcsim.kernels.linux.page_alloc import (
     nr_free_pages,
     setup_per_zone_wmarks,
 )
+from mcsim.kernels.probe.invariants import check_zone
 
 INITIAL_STATE = DATA / "initial_state.csv"
 

@@ -21,7 +21,7 @@ plain = plain_kernels(
     "linux.maple_tree",
     "linux.nommu",
     "linux.binfmt_flat",
-    "boot.invariants",
+    "probe.invariants",
 )
 nommu_c, slub_c, maple_c, page_c = plain.nommu, plain.slub, plain.maple_tree, plain.page_alloc
 ENOMEM, EINVAL = -12, -22
