@@ -1,12 +1,68 @@
 """Pages that show what a command printed: the part between two marks is replaced, the rest is written by hand.
 
 The marks are `<!-- NAME: make TARGET -->` and `<!-- end of NAME -->`.
+
+Usage: python -m docs.fill TARGET [KEY=VALUE ...] (Makefile), the values for the commands below.
 """
 
 import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What `command` prints goes on a page of docs/, between the marks of this name."""
+
+    page: str
+    name: str
+    command: str
+    more: str = ""  # words that the page does not show
+    shows_command: bool = False
+    shows_misses: bool = False  # exit code 1 says that a threshold was missed: no error, as the page shows it
+
+
+CELL = "mail-2022 --variant maple-naive --ram 33M"
+PARTS = {
+    "fidelity": (
+        Part("fidelity.md", "conform", "mcsim conform", "{vectors}"),
+        Part("fidelity.md", "replay", "mcsim replay", "{recordings}"),
+    ),
+    "validation": (
+        Part("validation.md", "validate", "mcsim validate", shows_misses=True),
+        Part("validation.md", "counterfactual", "mcsim validate --counterfactual", shows_misses=True),
+    ),
+    "explain": (
+        Part(
+            "explain.md",
+            "explain",
+            f"mcsim explain {CELL} --boot 0 --compare tail-free",
+            "--out build/explain",
+            shows_command=True,
+        ),
+        Part("explain.md", "blame", f"mcsim blame {CELL}", shows_command=True),
+    ),
+    "performance": (Part("performance.md", "table", "mcsim bench --gate", shows_misses=True),),
+    "sameness": (Part("sameness.md", "ways", "docs.sameness"),),
+    "robustness": (
+        Part("robustness.md", "fuzz", "tests.fuzz", "--inputs {inputs}"),
+        Part("robustness.md", "faults", "tests.faults", "--kills {kills}"),
+    ),
+}
+PICTURES = {  # what is drawn, and its name in docs/
+    "readme": {"results/mail-2022/p_oom.svg": "mail-2022.svg"},
+    "validation": {"results/validate/calibration.svg": "calibration.svg"},
+    "explain": {
+        "build/explain/map.svg": "explain-map.svg",
+        "build/explain/timeline.svg": "explain-timeline.svg",
+        "build/explain/map-tail-free.svg": "explain-map-other.svg",
+    },
+}
 
 
 def fill(page: Path, name: str, new: str) -> None:
@@ -22,3 +78,37 @@ def fill(page: Path, name: str, new: str) -> None:
 def quoted(text: str) -> str:
     """As it stands, in a Markdown block."""
     return f"```\n{text.rstrip()}\n```"
+
+
+def run(part: Part, values: dict[str, str]) -> int:
+    """Run its command and fill the page; the exit code. A command that did not come to its end leaves the page."""
+    words = [*part.command.split(), *part.more.format(**values).split()]
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode > 1 or done.returncode < 0:
+        sys.exit(done.returncode)
+    print(done.stdout, end="")
+    shown = quoted(done.stdout)
+    fill(ROOT / "docs" / part.page, part.name, f"    {part.command}\n\n{shown}" if part.shows_command else shown)
+    return 0 if part.shows_misses else done.returncode
+
+
+def fill_readme() -> None:
+    """The table of `mcsim run mail-2022`, without what the README says in its own words."""
+    table = (ROOT / "results" / "mail-2022" / "table.txt").read_text(encoding="utf-8")
+    fill(ROOT / "README.md", "table", quoted(table[table.index("P(OOM) in per cent") : table.index("\nexperiment ")]))
+
+
+def main(target: str, *values: str) -> int:
+    """Fill the pages of one target; exit code 1 if they show what should not be so."""
+    if target not in (*PARTS, *PICTURES):
+        sys.exit(f"{target!r} is no target: {', '.join(sorted({*PARTS, *PICTURES}))}")
+    if target == "readme":
+        fill_readme()
+    codes = [run(part, dict(value.split("=", 1) for value in values)) for part in PARTS.get(target, ())]
+    for drawn, picture in PICTURES.get(target, {}).items():
+        shutil.copyfile(ROOT / drawn, ROOT / "docs" / picture)
+    return max(codes, default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -49,13 +49,14 @@ def run(
     InvariantViolatedError if anything is wrong: then mcsim is. Indices of arrays are checked as well if
     NUMBA_BOUNDSCHECK=1 is in the environment before Numba is first imported.
     """
-    from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, select
+    from mcsim.model.experiment import Experiment, number_of_boots, select
     from mcsim.model.experiment import load as load_experiment
     from mcsim.model.settings import Setting
     from mcsim.run import crew, engine
-    from mcsim.run.check import check_boots, compare
+    from mcsim.run.check import check_boots
     from mcsim.run.progress import Silent
     from mcsim.simulator import simulator
+    from mcsim.store.checked import compare
     from mcsim.store.result import Result
     from mcsim.store.shard import Shard
     from mcsim.store.store import Store
@@ -68,9 +69,7 @@ def run(
         loaded = load_experiment(experiment, [Setting.of_value(*each) for each in (settings or {}).items()])
     if seed is not None:
         loaded = loaded.with_seed(seed)
-    wanted = loaded.boots if boots is None else boots
-    if not 1 <= wanted <= MAX_BOOTS:
-        raise UserError(f"{wanted} is out of range", key="--boots", valid=BOOTS_SYNTAX)
+    wanted = number_of_boots(loaded.boots if boots is None else boots)
     if backend not in crew.BACKENDS:
         raise UserError(f"{backend!r} is not a backend", key="--backend", valid=", ".join(crew.BACKENDS))
     if (backend == "dask") != (scheduler is not None):

@@ -55,7 +55,7 @@ def _shown(text: str, longest: int) -> str:
 
 
 class InvariantViolatedError(RuntimeError):
-    """A checked boot came to a state that must not be (kernels/boot/invariants.py): our error, not of the input."""
+    """A checked boot came to a state that must not be (kernels/probe/invariants.py): our error, not of the input."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -1,10 +1,10 @@
 """Whole boots: the same alone or among others, every page accounted for, and failures told as they happened."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from joblib import Parallel, delayed
 
 from mcsim.errors import UserError
@@ -26,7 +26,6 @@ from mcsim.kernels.boot.boot import (
     make_boot,
     place_boot,
 )
-from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
 from mcsim.kernels.boot.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.kernels.linux.gfp import GFP_KERNEL
@@ -34,6 +33,7 @@ from mcsim.kernels.linux.maple_tree import NODE_SHORTAGE
 from mcsim.kernels.linux.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, largest_free_order, nr_free_pages
 from mcsim.kernels.linux.slub import PAGES, ROW_FAILURES
+from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
 from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.extract import extract
 from mcsim.workload.program import mix
@@ -45,7 +45,6 @@ from tests.test_sched import login, make_program, page
 
 plain = plain_kernels("boot.batch", "boot.boot", "boot.sched", "linux.maple_tree")
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")
 NOISY = Timing(lognormal_factors(0.2), lognormal_factors(0.4), 0)
 SEED = 20220601

@@ -13,7 +13,6 @@ import pytest
 import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import InvariantViolatedError, UserError
-from mcsim.kernels.boot import invariants
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot.batch import BOOTED, OUTCOME, draw_recordings
 from mcsim.kernels.boot.boot import RESULT_CLASS, TASKS_ALIVE, make_boot
@@ -23,16 +22,17 @@ from mcsim.kernels.linux import nommu as nommu_code
 from mcsim.kernels.linux import page_alloc
 from mcsim.kernels.linux import slub as slub_code
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.maple_tree import LAYOUT_32
+from mcsim.kernels.probe import invariants
 from mcsim.model.experiment import load, select
-from mcsim.model.variants import SHIPPED
+from mcsim.model.release import shipped_variants
 from mcsim.run import check as check_code
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 from mcsim.store.shard import Shard
 from mcsim.workload.program import mix
 from tests.plain_kernels import plain_kernels
-from tests.test_boot import NOISY, SEED, policy, recorded
+from tests.machines import machine, policy
+from tests.test_boot import NOISY, SEED, recorded
 from tests.test_sched import login, make_program, page
 
 PAGE = 8192
@@ -41,13 +41,14 @@ LEAF = maple_code.MAPLE_LEAF_64
 
 def checked_boot(code, program, variant, ram=32, number=0):
     """One boot by the kernels of `code`: BOOTED (also if it fails) or VIOLATED, its memory, and the check."""
-    boot = code.boot.make_boot(program, ram, LAYOUT_32)
+    board = machine(ram)
+    boot = code.boot.make_boot(program, board, policy(variant))
     check = code.invariants.make_boot_check(boot)
-    sched, outcomes = make_sched(program), np.zeros(1, OUTCOME)
+    sched, outcomes = make_sched(program, board), np.zeros(1, OUTCOME)
     draw_recordings(program, sched, SEED, number, outcomes)
     single = code.invariants.one_request_a_phase(program)
     parts = (sched, boot, check, SEED, number, np.zeros(1, np.int64), outcomes)
-    return code.invariants.check_boots(program, single, NOISY, policy(variant), *parts), boot, check
+    return code.invariants.check_boots(program, single, NOISY, *parts), boot, check
 
 
 # -- each invariant, broken on purpose -------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def sound():
 
 def found_in(boot, check):
     """The number of the invariant that does not hold, 0 if all do."""
-    return int(invariants.boot_violation(boot, policy("linux-6.1.y"), check, 1))
+    return int(invariants.boot_violation(boot, check, 1))
 
 
 def free_block(zone, order):
@@ -108,12 +109,12 @@ def some_block(zone):
 
 def leaf(boot):
     """A leaf of the tree of mm 0, not the last one, and its root."""
-    root = int(boot.maple.tree[0, maple_code.ROOT])
-    return int(boot.maple.node[root, maple_code.SLOT, 0]), root
+    root = int(boot.memory.maple.tree[0, maple_code.ROOT])
+    return int(boot.memory.maple.node[root, maple_code.SLOT, 0]), root
 
 
 def break_alignment(boot, check):
-    zone = boot.zone
+    zone = boot.memory.zone
     block, order = some_block(zone)
     before, after = int(zone.prev[block]), int(zone.next[block])
     zone.order[block], zone.order[block + 1] = -1, order
@@ -122,7 +123,7 @@ def break_alignment(boot, check):
 
 
 def leave_buddies_apart(boot, check):
-    zone = boot.zone
+    zone = boot.memory.zone
     block, order = some_block(zone)
     page_alloc.del_page_from_free_list(zone, block, order)
     for half in (block, block + (1 << order - 1)):
@@ -131,11 +132,11 @@ def leave_buddies_apart(boot, check):
 
 
 def unlink_a_vma(boot, check):
-    nommu_code.unlink_vma(boot.nommu, 0, int(boot.nommu.mm[0, nommu_code.MM_MMAP]))
+    nommu_code.unlink_vma(boot.memory.nommu, 0, int(boot.memory.nommu.mm[0, nommu_code.MM_MMAP]))
 
 
 def overlap_vmas(boot, check):
-    nommu = boot.nommu
+    nommu = boot.memory.nommu
     first = int(nommu.mm[0, nommu_code.MM_MMAP])
     second = int(nommu.vma[first, nommu_code.VMA_NEXT])
     nommu.vma[second, nommu_code.VMA_START] = nommu.vma[first, nommu_code.VMA_START]
@@ -144,8 +145,8 @@ def overlap_vmas(boot, check):
 
 def exchange_entries(boot, check):
     node, _ = leaf(boot)
-    slots = boot.maple.node[node, maple_code.SLOT]
-    one, other = np.flatnonzero(slots[: boot.maple.node[node, maple_code.HEAD, maple_code.END] + 1])[:2]
+    slots = boot.memory.maple.node[node, maple_code.SLOT]
+    one, other = np.flatnonzero(slots[: boot.memory.maple.node[node, maple_code.HEAD, maple_code.END] + 1])[:2]
     slots[[one, other]] = slots[[other, one]]
 
 
@@ -154,7 +155,7 @@ def set_value(*path):
     *where, change = path
 
     def corrupt(boot, check):
-        array = boot
+        array = boot.memory if hasattr(boot.memory, where[0]) else boot
         for name in (each for each in where if isinstance(each, str)):
             array = getattr(array, name)
         index = tuple(each(boot) if callable(each) else each for each in where if not isinstance(each, str))
@@ -172,23 +173,23 @@ def to(value):
 
 
 def free_page(boot):
-    return some_block(boot.zone)[0]
+    return some_block(boot.memory.zone)[0]
 
 
 def first_vma(boot):
-    return int(boot.nommu.mm[0, nommu_code.MM_MMAP])
+    return int(boot.memory.nommu.mm[0, nommu_code.MM_MMAP])
 
 
 def its_region(boot):
-    return int(boot.nommu.vma[first_vma(boot), nommu_code.VMA_REGION])
+    return int(boot.memory.nommu.vma[first_vma(boot), nommu_code.VMA_REGION])
 
 
 def private_region(boot):
-    rows = (int(boot.nommu.mm[0, nommu_code.MM_MMAP]),)
-    while boot.nommu.vma[rows[-1], nommu_code.VMA_NEXT] >= 0:
-        rows = (*rows, int(boot.nommu.vma[rows[-1], nommu_code.VMA_NEXT]))
+    rows = (int(boot.memory.nommu.mm[0, nommu_code.MM_MMAP]),)
+    while boot.memory.nommu.vma[rows[-1], nommu_code.VMA_NEXT] >= 0:
+        rows = (*rows, int(boot.memory.nommu.vma[rows[-1], nommu_code.VMA_NEXT]))
     return next(
-        int(boot.nommu.vma[row, nommu_code.VMA_REGION]) for row in rows if not boot.nommu.vma[row, nommu_code.VMA_FLAGS]
+        int(boot.memory.nommu.vma[row, nommu_code.VMA_REGION]) for row in rows if not boot.memory.nommu.vma[row, nommu_code.VMA_FLAGS]
     )
 
 
@@ -201,20 +202,20 @@ def its_root(boot):
 
 
 def end_of_leaf(boot):
-    return int(boot.maple.node[leaf(boot)[0], maple_code.HEAD, maple_code.END])
+    return int(boot.memory.maple.node[leaf(boot)[0], maple_code.HEAD, maple_code.END])
 
 
 def cpu_slab(boot):
-    return int(boot.slub.scalar[0, slub_code.CPU_SLAB])
+    return int(boot.memory.slub.scalar[0, slub_code.CPU_SLAB])
 
 
 def head_of_freelist(boot):
-    return int(boot.slub.slab[0, cpu_slab(boot), slub_code.FREELIST])
+    return int(boot.memory.slub.slab[0, cpu_slab(boot), slub_code.FREELIST])
 
 
 def entry_of_leaf(boot):
     """A slot with an entry beside a NULL."""
-    slots = boot.maple.node[leaf(boot)[0], maple_code.SLOT]
+    slots = boot.memory.maple.node[leaf(boot)[0], maple_code.SLOT]
     return next(n for n in range(1, end_of_leaf(boot)) if slots[n] and not (slots[n - 1] and slots[n + 1]))
 
 
@@ -238,7 +239,7 @@ BROKEN = {
     I.PARTIAL_LINKS: set_value("slub", "scalar", NODES, slub_code.PARTIAL_TAIL, more),
     I.PARTIAL_LENGTH: set_value("slub", "scalar", NODES, slub_code.NR_PARTIAL, more),
     I.CPU_SLAB_APART: set_value("slub", "scalar", NODES, slub_code.CPU_SLAB, to(63)),
-    I.FREELIST_IN_SLAB: lambda boot, check: boot.slub.next_object.__setitem__(
+    I.FREELIST_IN_SLAB: lambda boot, check: boot.memory.slub.next_object.__setitem__(
         (NODES, head_of_freelist(boot)), head_of_freelist(boot)
     ),
     I.INUSE_IS_SUM: set_value("slub", "slab", NODES, cpu_slab, slub_code.INUSE, more),
@@ -247,7 +248,7 @@ BROKEN = {
     I.SLAB_PAGES_IS_SUM: set_value("slub", "scalar", VMAS, slub_code.PAGES, more),
     I.SLAB_ROWS: set_value("slub", "slab", REGIONS, 0, slub_code.UNUSED, to(62)),
     I.OBJECT_USE: set_value("nommu", "mm", 1, nommu_code.MM_MMAP, to(60)),
-    I.OBJECTS_ALL_USED: lambda boot, check: slub_code.kmem_cache_alloc(boot.slub, boot.zone, NODES, GFP_KERNEL),
+    I.OBJECTS_ALL_USED: lambda boot, check: slub_code.kmem_cache_alloc(boot.memory.slub, boot.memory.zone, NODES, GFP_KERNEL),
     I.VMA_LINKS: set_value("nommu", "vma", first_vma, nommu_code.VMA_PREV, more),
     I.VMA_RANGE: set_value("nommu", "vma", first_vma, nommu_code.VMA_END, to(0)),
     I.VMAS_APART: overlap_vmas,
@@ -285,9 +286,9 @@ def test_every_invariant_is_broken_below():
 def test_the_boot_that_they_are_broken_in_has_what_they_are_about():
     boot, check = sound()
     assert found_in(*copy.deepcopy((boot, check))) == 0
-    assert boot.maple.tree[:, maple_code.HEIGHT].tolist() == [2, 1]
-    assert boot.maple.scalar[maple_code.RCU_PENDING] > 0
-    assert boot.nommu.region[:, nommu_code.REGION_USAGE].max() == 2
+    assert boot.memory.maple.tree[:, maple_code.HEIGHT].tolist() == [2, 1]
+    assert boot.memory.maple.scalar[maple_code.RCU_PENDING] > 0
+    assert boot.memory.nommu.region[:, nommu_code.REGION_USAGE].max() == 2
     assert check.at[invariants.CHECKS] == 1 + 6 + 1 + (check.at[invariants.POSITION] + 1)
 
 
@@ -313,7 +314,7 @@ def test_a_page_of_two_is_told_by_the_names_of_both():
 @pytest.mark.parametrize("what", ["row of a tree lost", "callback lost", "callback twice"])
 def test_nodes_that_the_callbacks_of_rcu_lose_are_found(what):
     boot, check = copy.deepcopy(sound())
-    maple = boot.maple
+    maple = boot.memory.maple
     expected = invariants.OBJECTS_ALL_USED
     if what == "row of a tree lost":
         maple.tree[1, [maple_code.ROOT, maple_code.HEIGHT]] = -1, 0
@@ -358,7 +359,7 @@ def spoil(code, monkeypatch, name):
 
 @pytest.mark.parametrize("name", ["freed pages are not counted", "buddies are not merged", "a page is given twice"])
 def test_a_mistake_in_an_allocator_is_found_at_the_request_that_shows_it(name, monkeypatch):
-    code = plain_kernels("boot.invariants", "boot.boot", "linux.page_alloc")
+    code = plain_kernels("probe.invariants", "boot.boot", "linux.page_alloc")
     assert checked_boot(code, small(), "maple-naive", 17)[0] == BOOTED
     expected, position = spoil(code, monkeypatch, name)
     ended, _, check = checked_boot(code, small(), "maple-naive", 17)
@@ -370,7 +371,7 @@ def test_a_mistake_in_an_allocator_is_found_at_the_request_that_shows_it(name, m
 # -- boots of all variants -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("variant", SHIPPED)
+@pytest.mark.parametrize("variant", shipped_variants())
 def test_recorded_boots_are_sound_whether_they_fail_or_not(variant):
     code = SimpleNamespace(boot=SimpleNamespace(make_boot=make_boot), invariants=invariants)
     failed = []
@@ -429,7 +430,7 @@ def test_a_violation_ends_the_run_with_exit_code_70_and_stores_nothing(
 
 
 def test_the_message_says_cell_boot_request_and_what_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(program, single, timing, policies, sched, boot, check, *_):
+    def wrong(program, single, timing, sched, boot, check, *_):
         sched.stream[12] = int(np.flatnonzero(program.op[:, flat.KIND] == flat.OP_EXIT_MMAP)[0])
         check.at[:] = 7, 12, -1, 100
         return invariants.violated(check, invariants.NR_FREE_IS_SUM, 3, 5, 4) and invariants.VIOLATED
@@ -454,7 +455,7 @@ def test_the_message_says_cell_boot_request_and_what_is_wrong(monkeypatch: pytes
     ],
 )
 def test_an_index_that_leaves_its_array_is_told_with_its_place(at, words, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wrong(program, single, timing, policies, sched, boot, check, *_):
+    def wrong(program, single, timing, sched, boot, check, *_):
         sched.stream[:2] = -2, -20
         check.at[:3] = at
         raise IndexError("index 9 is out of bounds")

@@ -8,11 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stand_in
+from conftest import HANGS, ROOT, SLOW_MCSIM, small_text, wait_until
 
 import mcsim
 from mcsim.cli import run_cli
@@ -20,14 +23,7 @@ from mcsim.errors import TerminatedError
 from mcsim.model import experiment
 from mcsim.store.store import Store
 
-SMALL = """
-[experiment]
-variants = ["maple-naive", "tail-free"]
-ram = "32M"
-boots = 30
-[workload]
-recordings = "C"
-"""
+SMALL = small_text(ram="32M", boots=30)
 
 
 @pytest.fixture(autouse=True)
@@ -145,7 +141,7 @@ def test_another_experiment_in_the_folder_is_refused_with_both_sides(
     run_cli(["run", "small.toml"])
     assert run_cli(["run", "small.toml", "--seed", "5"]) == 2
     errors = capsys.readouterr().err
-    assert "experiment.seed: 0 there, 5 here" in errors
+    assert "experiment.seed: 3 there, 5 here" in errors
     assert "--out" in errors
 
 
@@ -296,17 +292,29 @@ def test_streams_that_are_closed_end_no_command(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+@contextmanager
+def listening(command: list[str], number: int, **options: Any) -> Iterator["subprocess.Popen[str]"]:
+    """A process that does not ignore this signal, whoever started the tests; it is gone afterwards."""
+
+    def listen() -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=listen, **options) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 def test_a_signal_ends_a_run_whose_boots_are_kept(number: int, code: int, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL.replace("boots = 30", "boots = 100000"))
-    command = [sys.executable, str(Path(__file__).parent / "slow_stand_in.py"), "run", "small.toml", "--workers", "2"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-    run = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment)
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    run.send_signal(number)
-    _, errors = run.communicate(timeout=30)
+    command = [*SLOW_MCSIM, "run", "small.toml", "--workers", "2"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with listening(command, number, cwd=tmp_path, env=environment) as run:
+        wait_until(lambda: list(tmp_path.rglob("*.parquet")), run)
+        run.send_signal(number)
+        _, errors = run.communicate(timeout=HANGS)
     assert run.returncode == code
     assert "Traceback" not in errors
     assert "Finished boots are kept in results/small" in errors
@@ -323,12 +331,12 @@ def test_a_signal_ends_a_command_whose_kernel_does_not_hear_it(number: int, code
         "threading.Timer(1.0, lambda: print('it does not hear', flush=True)).start();"
         "cli.main(['list'])"
     )
-    command = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert command.stdout is not None
-    assert command.stdout.readline().startswith("Experiments")
-    command.stdout.readline()
-    command.send_signal(number)
-    _, errors = command.communicate(timeout=60)
+    with listening([sys.executable, "-c", deaf], number, stdout=subprocess.PIPE) as command:
+        assert command.stdout is not None
+        assert command.stdout.readline().startswith("Experiments")
+        command.stdout.readline()
+        command.send_signal(number)
+        _, errors = command.communicate(timeout=HANGS)
     assert command.returncode == code
     assert "is ended" in errors
 

@@ -22,8 +22,9 @@ from mcsim.stats import independent, paired
 from mcsim.stats.intervals import Interval
 from mcsim.stats.intervals import interval as rate_interval
 from mcsim.stats.multiple import holm
+from mcsim.stats.verdicts import estimates, judge, verdict
 from mcsim.store.result import Result
-from mcsim.studies.compare import COLUMNS, COUNTS_COLUMNS, compare, estimates, judge, verdict
+from mcsim.studies.compare import COLUMNS, COUNTS_COLUMNS, compare
 
 NETS = st.integers(1, 4).flatmap(lambda sizes: st.lists(st.integers(0, 30), min_size=2 * sizes + 1, max_size=9))
 NETS = NETS.filter(lambda net: len(net) % 2 == 1 and sum(net) > 0).map(np.array)

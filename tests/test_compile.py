@@ -10,7 +10,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numba
@@ -18,7 +20,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mcsim.kernels.jit import cache
+from mcsim.kernels.jit import cache, keep, private, rng
+from mcsim.kernels.jit import compile as policy
 from mcsim.kernels.jit.compile import config, inlined_kernel, kernel, seldom_kernel
 from mcsim.run import compiling
 
@@ -183,9 +186,9 @@ def test_no_flipped_bit_is_loaded(folder: Path) -> None:
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
         file.write_bytes(content)
-        assert cache.KernelCache(double).load_overload(signature, compiled.targetctx) is None
+        assert keep.KernelCache(double).load_overload(signature, compiled.targetctx) is None
     file.write_bytes(whole)
-    assert cache.KernelCache(double).load_overload(signature, compiled.targetctx) is not None
+    assert keep.KernelCache(double).load_overload(signature, compiled.targetctx) is not None
 
 
 @needs_compiler
@@ -239,9 +242,8 @@ class TestFolder:
         for variable in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
-        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        cache.say.cache_clear()
         self.home = tmp_path / "home" / ".cache" / "mcsim"
-        self.temporary = tmp_path / f"mcsim-{os.geteuid()}"
 
     def choose(self) -> Path | None:
         folder: Path | None = cache.cache_directory.__wrapped__()
@@ -257,55 +259,77 @@ class TestFolder:
         monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
         assert self.choose() == tmp_path / "numba" / in_home.name
 
-    def test_a_file_in_place_of_home_and_no_home_at_all_lead_to_a_private_folder(
+    def test_an_empty_name_is_none(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        in_home = self.choose()
+        monkeypatch.setenv("XDG_CACHE_HOME", "")
+        monkeypatch.setenv("NUMBA_CACHE_DIR", "")
+        assert self.choose() == in_home
+
+    def refused(self, capsys: pytest.CaptureFixture[str]) -> str:
+        """What is said when nothing is kept: one line."""
+        assert self.choose() is None
+        [line] = capsys.readouterr().err.splitlines()
+        assert "compiled kernels are not kept" in line
+        return line
+
+    def test_a_file_in_place_of_home_is_no_place(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "home").touch()
+        self.refused(capsys)
+
+    def test_without_home_no_folder_of_that_name_is_made_here(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as where the system does not know the user
+        self.refused(capsys)
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_common_folder_for_temporary_files_is_no_place(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "home").touch()
-        chosen = self.choose()
-        assert chosen is not None
-        assert chosen.parent == self.temporary
-        assert stat.S_IMODE(chosen.stat().st_mode) == stat.S_IMODE(self.temporary.stat().st_mode) == 0o700
-
-        def nobody() -> Path:
-            raise RuntimeError("Could not determine home directory.")
-
-        monkeypatch.setattr(Path, "home", nobody)
-        assert self.choose() == chosen
-        assert capsys.readouterr().err == ""
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+        self.refused(capsys)
+        assert list((tmp_path / "temporary").iterdir()) == []
 
     @pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
     def test_a_folder_that_others_may_write_is_not_used(self, mode: int, capsys: pytest.CaptureFixture[str]) -> None:
         in_home = self.choose()
         assert in_home is not None
         in_home.chmod(mode)
-        chosen = self.choose()
-        assert chosen == self.temporary / in_home.name
-        [line] = capsys.readouterr().err.splitlines()
-        assert str(in_home) in line
-        assert f"kept in {chosen}" in line
+        assert str(in_home) in self.refused(capsys)
 
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
     def test_a_folder_of_somebody_else_is_not_used(self, capsys: pytest.CaptureFixture[str]) -> None:
         in_home = self.choose()
         assert in_home is not None
         os.chown(in_home, 54321, 54321)
-        assert self.choose() == self.temporary / in_home.name
-        assert "not this user's" in capsys.readouterr().err
+        assert "not this user's" in self.refused(capsys)
 
-    def test_a_link_is_not_used(self, tmp_path: Path) -> None:
+    def test_a_link_is_not_used(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         in_home = self.choose()
         assert in_home is not None
         in_home.rename(tmp_path / "elsewhere")
         in_home.symlink_to(tmp_path / "elsewhere")
-        assert self.choose() == self.temporary / in_home.name
+        assert str(in_home) in self.refused(capsys)
 
-    def test_without_a_safe_place_nothing_is_kept(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        (tmp_path / "home").touch()
-        self.temporary.mkdir()
-        self.temporary.chmod(0o777)  # as somebody else would leave it, to put code into it
-        assert self.choose() is None
-        assert "compiled kernels are not kept" in capsys.readouterr().err
-        assert list(self.temporary.iterdir()) == []
+    def test_where_the_named_folder_is_not_safe_the_usual_one_is_used(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "numba"))
+        named = self.choose()
+        assert named is not None
+        named.chmod(0o777)
+        assert self.choose() == self.home / named.name
+        [line] = capsys.readouterr().err.splitlines()
+        assert str(named) in line
+        assert f"kept in {self.home / named.name}" in line
+
+    def test_plainly_compiled_kernels_lie_in_a_folder_of_their_own(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        usual = self.choose()
+        monkeypatch.setenv(cache.PLAIN, "1")
+        assert self.choose() != usual
 
 
 class Inner(NamedTuple):
@@ -379,3 +403,117 @@ def test_an_access_does_not_ask_whether_the_index_is_negative(monkeypatch: pytes
 
     assert asks(numba.njit(last))
     assert not asks(kernel(last))
+
+
+@needs_compiler
+@pytest.mark.parametrize("at_once", [False, True], ids=["called by the kernel", "in another thread"])
+def test_others_keep_their_negative_indices_while_a_kernel_is_compiled(at_once: bool) -> None:
+    numbers = np.array([7, 1, 2, 3])[1:]  # at [-1], were it not the last one, is 7
+
+    @numba.njit
+    def last(values: NDArray[np.int64]) -> int:
+        return int(values[-1])
+
+    @numba.njit
+    def last_of_all(values: NDArray[np.int64]) -> int:
+        return int(values[-1])
+
+    def called_by_the_kernel(values: NDArray[np.int64]) -> int:
+        return last(values)
+
+    with ThreadPoolExecutor() as pool:
+        other = pool.submit(last_of_all, numbers) if at_once else None
+        assert kernel(called_by_the_kernel)(numbers) == 3
+        assert last(numbers) == 3
+        assert (other.result() if other else last_of_all(numbers)) == 3
+
+
+@needs_compiler
+def test_inner_functions_of_numba_are_not_shared_with_others() -> None:
+    """Those that are compiled for a kernel do not know of negative indices."""
+
+    def at(values: NDArray[np.int64], index: int) -> int:
+        return int(values[index])
+
+    target = numba.njit(at).targetctx
+    before = dict(target.cached_internal_func)
+    assert kernel(fill.py_func)(make_outer(), 3) == 48  # type: ignore[attr-defined]
+    assert target.cached_internal_func == before
+
+
+class TestFallback:
+    """Kernels compiled by public Numba alone: where it is asked for, and where this release lacks something."""
+
+    SCRIPT = """
+import sys
+import numpy as np
+from mcsim.kernels.jit import compile
+from tests import test_compile
+
+outer = test_compile.make_outer()
+arrays = (outer.inner.values, outer.table)
+before = [sys.getrefcount(array) for array in arrays]
+for _ in range(10):
+    total = test_compile.fill(outer, 3)
+assert [sys.getrefcount(array) for array in arrays] == before
+print(total, *outer.inner.values, *test_compile.words(), compile._compiler() is None)
+"""
+
+    def run(self, tmp_path: Path, **variables: str) -> tuple[list[str], str]:
+        environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), **variables}
+        environment.pop("NUMBA_CACHE_DIR", None)
+        done = subprocess.run([sys.executable, "-c", self.SCRIPT], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.split(), done.stderr
+
+    @needs_compiler
+    def test_it_gives_the_same_bits_and_says_so_once(self, tmp_path: Path) -> None:
+        expected = list(map(str, (48, 3, 9, 15, 21, *words())))
+        for _ in range(2):  # out of the cache, too
+            printed, said = self.run(tmp_path, MCSIM_PLAIN_NUMBA="1")
+            assert printed == [*expected, "True"]
+            [line] = said.splitlines()
+            assert "MCSIM_PLAIN_NUMBA" in line
+            assert "results are the same" in line
+
+    @pytest.mark.parametrize("module", [private, keep])
+    def test_nothing_is_missing_in_a_release_that_pyproject_allows(self, module: ModuleType) -> None:
+        assert module.missing() == []
+
+    @pytest.mark.parametrize(
+        ("owner", "name", "found"),
+        [
+            pytest.param(private.JITCodeLibrary, "_finalize_final_module", "_finalize_final_module", id="a method"),
+            pytest.param(private.CPUTargetOptions, "_nrt", "CPUTargetOptions._nrt", id="an option"),
+            pytest.param(private.Compiler, "compile_extra", "Compiler.compile_extra", id="a method that is called"),
+        ],
+    )
+    def test_what_is_missing_is_found_and_named(
+        self, owner: Any, name: str, found: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        holder = next(each for each in owner.__mro__ if name in vars(each))
+        monkeypatch.delattr(holder, name)
+        [missing] = private.missing()
+        assert found in missing
+        monkeypatch.delenv(cache.PLAIN, raising=False)
+        assert policy._compiler.__wrapped__() is None
+        [line] = capsys.readouterr().err.splitlines()
+        assert missing in line
+
+    def test_a_changed_signature_is_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(private.Compiler, "__init__", lambda self, everything: None)
+        assert private.missing() == ["Compiler.__init__"]
+
+    def test_a_module_that_cannot_be_imported_is_as_good_as_missing(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "mcsim.kernels.jit.keep", None)
+        assert policy._keeper.__wrapped__() is None
+        assert "each command compiles them" in capsys.readouterr().err
+
+
+def words() -> list[int]:
+    """Some random numbers."""
+    found = np.zeros(4, np.uint64)
+    rng.philox4x32(np.uint64(1), np.uint64(2), 3, 4, 5, found)
+    return [*map(int, found), int(rng.random_below(1, 2, 3, 4, 5, 1000, found)), int(rng.scale(12345, 67890))]

@@ -3,7 +3,6 @@
 import copy
 import gzip
 import json
-import os
 import random
 import zlib
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Any
 
 import numba
 import pytest
+from conftest import DATA, TRUTH
 from twin_maple_tree import TwinTree
 from twin_page_alloc import TwinZone
 
@@ -21,8 +21,7 @@ from mcsim.fidelity import allocators as conform
 from mcsim.fidelity.allocators import maple
 from mcsim.run import compiling
 
-SUBSETS = [Path(__file__).parent / "data" / f"{name}_subset.jsonl.gz" for name in ("buddy", "maple")]
-TRUTH = Path(os.environ.get("MCSIM_TRUTH") or Path(__file__).parents[2] / "shared")
+SUBSETS = [DATA / f"{name}_subset.jsonl.gz" for name in ("buddy", "maple")]
 GOLDEN = sorted((TRUTH / "golden").glob("*.jsonl.gz"))
 
 pytestmark = pytest.mark.compact  # but for the full set quick enough without the compiler
@@ -82,7 +81,7 @@ def test_the_subset_of_kernel_vectors_matches(capsys: Capture) -> None:
     assert "109 of 109 sequences" in printed.err
 
 
-@pytest.mark.skipif(not GOLDEN, reason="full golden set absent")
+@pytest.mark.skipif(not GOLDEN, reason="the full set of kernel vectors is not here")
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes an hour without the compiler")
 def test_all_kernel_vectors_match(capsys: Capture) -> None:
     assert run_cli(["conform", *map(str, GOLDEN)]) == 0

@@ -14,23 +14,15 @@ from types import SimpleNamespace
 
 import pytest
 import slow_stand_in
+from conftest import ROOT, small, small_text
 
 import mcsim
 from mcsim.errors import UserError
-from mcsim.model import experiment
 from mcsim.run import compiling, crew, engine
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free"]
-ram = ["31M", "32M"]
-boots = 400
-[workload]
-recordings = "C"
-"""
+SMALL = small_text(boots=400)
 
 
 @pytest.fixture(autouse=True)
@@ -88,18 +80,14 @@ class KillAfter(Silent):
             self.then()
 
 
-def small() -> experiment.Experiment:
-    return experiment.parse(SMALL, "small.toml")
-
-
 def test_a_worker_that_is_killed_changes_nothing(cluster: Cluster) -> None:
     from distributed import Client
 
     with Client(cluster.address) as client:
         client.wait_for_workers(2, timeout=30)
-    here = mcsim.run(small(), out="here", workers=2)
+    here = mcsim.run(small(SMALL), out="here", workers=2)
     killer = KillAfter(cluster.workers[0], chunks=5)
-    there = mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address, progress=killer)
+    there = mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address, progress=killer)
     assert cluster.workers[0].wait(timeout=10) == -signal.SIGKILL
     assert there.store.content_hash() == here.store.content_hash()
     assert there.manifest["runs"][-1]["complete"] is True
@@ -122,7 +110,7 @@ def test_a_cluster_whose_workers_are_all_gone_is_one_message_and_nothing_done_is
     cluster.workers.pop().kill()
     killer = KillAfter(cluster.workers[0], chunks=5, then=hurry)
     with pytest.raises(UserError, match="no worker has answered for 600 s"):
-        mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address, progress=killer)
+        mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address, progress=killer)
     cut = mcsim.load("there")
     assert cut.manifest["runs"][-1]["complete"] is False
     assert 0 < cut.summary()["boots"].sum() == cut.manifest["runs"][-1]["boots_done"] < 1600
@@ -132,7 +120,7 @@ def test_a_cluster_whose_workers_are_all_gone_is_one_message_and_nothing_done_is
 def test_a_cluster_with_tls_as_documented(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     dask = pytest.importorskip("dask", reason="needs mcsim[dask]")
     pytest.importorskip("distributed", reason="needs mcsim[dask]")
-    page = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
+    page = (ROOT / "docs" / "cluster.md").read_text()
     [command] = re.findall(r"^openssl .*$", page, re.MULTILINE)
     [config] = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     subprocess.run(command, shell=True, check=True, capture_output=True, cwd=tmp_path)
@@ -143,16 +131,16 @@ def test_a_cluster_with_tls_as_documented(monkeypatch: pytest.MonkeyPatch, tmp_p
         assert cluster.address.startswith("tls://127.0.0.1:")
         monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
         with pytest.raises(UserError, match=r"--scheduler: no scheduler at .*TLS"):
-            mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
+            mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address)
         with pytest.raises(UserError, match="--scheduler: no scheduler at"):  # no encryption
-            mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address.replace("tls", "tcp"))
+            mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address.replace("tls", "tcp"))
         monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 30)
         settings = dask.config.merge(dask.config.config, dask.config.collect([str(tmp_path)], {}))
         with dask.config.set(settings):
-            there = mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
+            there = mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address)
     finally:
         cluster.stop()
-    here = mcsim.run(small(), out="here", workers=2)
+    here = mcsim.run(small(SMALL), out="here", workers=2)
     assert there.store.content_hash() == here.store.content_hash()
 
 
@@ -180,17 +168,17 @@ def test_a_cluster_without_workers_is_one_message(cluster: Cluster, monkeypatch:
         process.kill()
         process.wait()
     with pytest.raises(UserError, match="--scheduler: has no worker"):
-        mcsim.run(small(), out="there", backend="dask", scheduler=cluster.address)
+        mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address)
 
 
 def test_a_cluster_without_scheduler_or_dask_is_one_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--scheduler"):
-        mcsim.run(small(), backend="dask")
+        mcsim.run(small(SMALL), backend="dask")
     with pytest.raises(UserError, match="--scheduler"):
-        mcsim.run(small(), scheduler="tcp://127.0.0.1:1")
+        mcsim.run(small(SMALL), scheduler="tcp://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match=r"needs dask\s+valid: pip install 'mcsim\[dask\]'"):
-        mcsim.run(small(), backend="dask", scheduler="tcp://127.0.0.1:1")
+        mcsim.run(small(SMALL), backend="dask", scheduler="tcp://127.0.0.1:1")
     assert not (tmp_path / "results").exists()
 
 
@@ -208,7 +196,7 @@ def test_an_address_without_scheduler_is_one_message(address: str, tmp_path: Pat
 
 def test_a_worker_with_other_kernels_or_another_workload_is_refused() -> None:
     workload = simulator.load_workload("C").digest
-    task, foreign = small().tasks(workload)[0], small().tasks("d")[0]
+    task, foreign = small(SMALL).tasks(workload)[0], small(SMALL).tasks("d")[0]
     simulate, kernels = slow_stand_in.simulate, simulator.kernel_hash()
     assert len(crew.simulate_there(simulate, kernels, task, "C", 0, 2)) == 2
     with pytest.raises(UserError, match="kernels: "):

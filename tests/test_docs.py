@@ -4,16 +4,16 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
+from importlib.util import find_spec
 
 import pytest
+from conftest import ROOT
 
 from mcsim.cli import cli
 
-ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
 
-pytest.importorskip("sphinx", reason="Sphinx comes with `make docs`")
+pytestmark = pytest.mark.skipif(find_spec("sphinx") is None, reason="Sphinx comes with `make docs`")
 
 
 def sphinx(source, target, *options):

@@ -58,7 +58,7 @@ class TestWalk:
             assert ending.failed == outcome["failed"]
             assert ending.failed_class == outcome["failure_class"]
             assert ending.event.time_us == outcome["time_us"]
-            assert page_alloc.nr_free_pages(walk.boot.zone) == outcome["free_pages"]
+            assert page_alloc.nr_free_pages(walk.boot.memory.zone) == outcome["free_pages"]
             if ending.failed:
                 assert (ending.order, ending.event.process.pid) == (outcome["order"], outcome["process"])
 
@@ -78,14 +78,14 @@ class TestOwners:
             assert len(memory.owner) == task(variant, ram).ram // 8192
             assert len(counts) == page_owner.OWNERS
             assert counts[page_owner.UNKNOWN] == 0
-            assert counts[page_owner.FREE] == page_alloc.nr_free_pages(walk.boot.zone)
-            pages = walk.boot.slub.scalar[:, slub.PAGES]
+            assert counts[page_owner.FREE] == page_alloc.nr_free_pages(walk.boot.memory.zone)
+            pages = walk.boot.memory.slub.scalar[:, slub.PAGES]
             assert counts[page_owner.MAPLE_NODES] == pages[slub.MAPLE_NODE]
             assert counts[page_owner.MAPPING_SLABS] == pages[slub.VM_AREA_STRUCT] + pages[slub.VM_REGION]
             reserved = counts[page_owner.KERNEL_IMAGE] + counts[page_owner.BOOT_TABLES]
             assert reserved == m68k_reserved(int(ram[:-1]))[:, 1].sum() - INITMEM_PAGES
             mapped = counts[page_owner.PROCESS_IMAGE] + counts[page_owner.MAPPING]
-            assert mapped == walk.boot.nommu.mm[:, nommu.MM_TOTAL_VM].sum()
+            assert mapped == walk.boot.memory.nommu.mm[:, nommu.MM_TOTAL_VM].sum()
             assert counts[page_owner.PROCESS_IMAGE] % 113 == 0
 
     @pytest.mark.parametrize(("variant", "ram", "boot"), [("maple-naive", "32M", 0), ("tail-free", "33M", 0)])
@@ -99,8 +99,8 @@ class TestOwners:
             row = int(walk._sched.stream[walk.position])
             walk.step()
             now = np.zeros(len(free), bool)
-            for first in np.flatnonzero(walk.boot.zone.order >= 0):
-                now[first : first + (1 << int(walk.boot.zone.order[first]))] = True
+            for first in np.flatnonzero(walk.boot.memory.zone.order >= 0):
+                now[first : first + (1 << int(walk.boot.memory.zone.order[first]))] = True
             for pfn in np.flatnonzero(now & ~free):
                 possible[pfn] = {page_owner.FREE}
             taken = np.flatnonzero(free & ~now)
@@ -302,7 +302,7 @@ class TestBlocks:
         listed = set()
         for order in range(7, page_alloc.MAX_ORDER):
             for migratetype in range(page_alloc.MIGRATE_TYPES):
-                for first in free_list(walk.boot.zone, order, migratetype):
+                for first in free_list(walk.boot.memory.zone, order, migratetype):
                     listed |= set(range(first, first + (1 << order), 128))
         assert whole == listed != set()
 
@@ -321,7 +321,7 @@ class TestDivergence:
             walk = Walk(task(variant, "33M"), SOURCE, 0)
             for _ in range(events):
                 walk.step()
-            zone = walk.boot.zone
+            zone = walk.boot.memory.zone
             lists = [[free_list(zone, order, kind) for kind in range(4)] for order in range(page_alloc.MAX_ORDER)]
             return lists, zone.order.tolist()
 

@@ -2,28 +2,28 @@
 
 import dataclasses
 import functools
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot.sched import EXEC_DELAY_RECORDED, STREAM_LENGTH, Timing, make_sched, run_boot
 from mcsim.kernels.jit.rng import FACTOR_BITS
-from mcsim.model.variants import SHIPPED
+from mcsim.kernels.linux.machine import MAPLE_RCU_ON
 from mcsim.workload.extract import NEVER, SIMULATED_SLABS, TASK_SLABS, extract
 from mcsim.workload.program import READ_STEPS, RecordedProgram, mix, read_gaps
-from mcsim.workload.recording import COLUMNS, COUNTS_PER_TICK, Record, read_recording
+from mcsim.workload.recording import COLUMNS, Record, read_recording
+from tests.machines import BOARD, machine, policy
 from tests.plain_kernels import plain_kernels
 
 plain = plain_kernels("boot.boot", "linux.maple_tree", "linux.nommu", "linux.page_alloc")
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 # What each recorded kernel had: V0 the maple tree in RCU mode without the fixes, M3 both patches of the mail.
 POLICIES = {
-    "N_V0_64MB_j0_a": SHIPPED["maple-naive"].policies.model_copy(update={"maple_rcu": "on"}),
-    "C_M3_64MB_j2_c": SHIPPED["mail-both"].policies,
+    "N_V0_64MB_j0_a": policy("maple-naive", maple_rcu=MAPLE_RCU_ON),
+    "C_M3_64MB_j2_c": policy("mail-both"),
 }
 PAGE = 8192
 TASK_FREE = -1_000_000
@@ -33,7 +33,7 @@ ONE = np.full(4096, 1 << FACTOR_BITS, np.int32)
 
 @functools.cache
 def recorded(name):
-    return read_recording(RECORDINGS / f"{name}.npz")
+    return read_recording(RECORDINGS / f"{name}.npz", BOARD)
 
 
 @functools.cache
@@ -65,8 +65,7 @@ def recorded_order(program):
 def test_in_recorded_order_every_page_is_where_the_recording_has_it(name):
     recording, program = recorded(name), extracted(name)
     arrays = mix([program])
-    policy = POLICIES[name].for_kernels()
-    boot = plain.boot.make_boot(arrays, recording.ram_mb, plain.maple_tree.LAYOUT_32)
+    boot = plain.boot.make_boot(arrays, machine(recording.ram_mb), POLICIES[name])
     plain.boot.reset_boot(boot)
     assert plain.boot.run_pre_init(boot, arrays, 0)
     pages = regions = free_counts = 0
@@ -77,8 +76,8 @@ def test_in_recorded_order_every_page_is_where_the_recording_has_it(name):
         if row < 0:
             plain.boot.give_block(boot, int(program.lane[-1 - row, flat.LANE_STACK]))
             continue
-        assert plain.boot.place_request(boot, arrays, policy, row)
-        assert boot.nommu.scalar[plain.nommu.FAILURES] == 0
+        assert plain.boot.place_request(boot, arrays, row)
+        assert boot.memory.nommu.scalar[plain.nommu.FAILURES] == 0
         kind = program.op[row, flat.KIND]
         if kind in (flat.OP_PAGE_ALLOC, flat.OP_COPY_PROCESS):
             handle = program.op[row, flat.A]
@@ -86,17 +85,17 @@ def test_in_recorded_order_every_page_is_where_the_recording_has_it(name):
             pages += 1
             # The record says how many pages are free then; a new task may take more after its stack.
             if kind == flat.OP_PAGE_ALLOC and recording.columns["type"][record] == Record.ALLOC:
-                assert plain.page_alloc.nr_free_pages(boot.zone) == recording.columns["c"][record]
+                assert plain.page_alloc.nr_free_pages(boot.memory.zone) == recording.columns["c"][record]
                 free_counts += 1
         elif kind in (flat.OP_EXEC, flat.OP_MMAP):
             mapped = record + int(np.argmax(recording.columns["type"][record:] == Record.MMAP_E))
             address = int(recording.columns["pfn"][mapped]) * PAGE
-            assert address in boot.nommu.vma[:, plain.nommu.VMA_START]
+            assert address in boot.memory.nommu.vma[:, plain.nommu.VMA_START]
             regions += 1
         # The recorded kernels have long run the callbacks of a mapping's nodes when they map again.
-        pending = int(boot.maple.scalar[plain.maple_tree.RCU_PENDING])
-        plain.maple_tree.rcu_do_batch(boot.maple, boot.slub, boot.zone, pending)
-        plain.boot.work_off_boost(boot.zone)
+        pending = int(boot.memory.maple.scalar[plain.maple_tree.RCU_PENDING])
+        plain.maple_tree.rcu_do_batch(boot.memory.maple, boot.memory.slub, boot.memory.zone, pending)
+        plain.boot.work_off_boost(boot.memory.zone)
     assert pages >= 250
     assert regions >= 180
     assert free_counts >= 100
@@ -243,8 +242,8 @@ def test_the_first_tick_is_where_the_recorded_clock_has_it(name):
     recording, program = recorded(name), extracted(name)
     types = recording.columns["type"]
     cut = max(i for i in np.flatnonzero(types == Record.FREE) if recording.symbol("a", i) == "free_reserved_area")
-    assert 1 <= program.first_tick <= COUNTS_PER_TICK
-    assert (recording.time[cut] + program.first_tick) % COUNTS_PER_TICK == 0
+    assert 1 <= program.first_tick <= BOARD.clock.timer_counts_per_tick
+    assert (recording.time[cut] + program.first_tick) % BOARD.clock.timer_counts_per_tick == 0
 
 
 def test_the_time_of_reading_an_image_is_cut_into_gaps_that_are_all_of_it():
@@ -296,7 +295,7 @@ def test_run_once_more_without_noise_the_order_is_near_the_recorded_one(name):
     """The recorded phase of the clock and the recorded artificial delays. A tick elsewhere changes some live sets."""
     program = extracted(name)
     arrays = mix([program])
-    sched = make_sched(arrays)
+    sched = make_sched(arrays, machine(64))
     wanted = live_sets(program.op[row, [flat.KIND, flat.A]].tolist() for _, row in recorded_order(program) if row >= 0)
     timing = Timing(ONE, ONE, EXEC_DELAY_RECORDED, program.first_tick)
     assert run_boot(arrays, timing, sched, np.uint64(1), np.uint64(0), 0)
@@ -314,8 +313,8 @@ def test_run_once_more_without_noise_the_order_is_near_the_recorded_one(name):
 @every_recording
 def test_a_program_is_read_as_it_was_saved(name, tmp_path):
     program = extracted(name)
-    program.save(tmp_path / "program.npz")
-    again = RecordedProgram.read(tmp_path / "program.npz")
+    program.save(tmp_path / "program.npz", BOARD)
+    again = RecordedProgram.read(tmp_path / "program.npz", BOARD)
     for field in dataclasses.fields(RecordedProgram):
         one, other = getattr(program, field.name), getattr(again, field.name)
         assert np.array_equal(one, other)
@@ -328,7 +327,7 @@ def test_a_program_is_read_as_it_was_saved(name, tmp_path):
 
 @every_recording
 def test_extraction_is_the_same_every_time(name):
-    program, again = extracted(name), extract(read_recording(RECORDINGS / f"{name}.npz"))
+    program, again = extracted(name), extract(read_recording(RECORDINGS / f"{name}.npz", BOARD))
     assert np.array_equal(program.op, again.op)
     assert np.array_equal(program.pre_init, again.pre_init)
     assert program.sha256 == again.sha256
@@ -360,7 +359,7 @@ def test_a_recording_that_ends_too_early_is_refused():
 
 def refusal(path, symbols=None):
     with pytest.raises(UserError) as caught:
-        read_recording(path, symbols)
+        read_recording(path, symbols, BOARD)
     assert caught.value.file is not None
     return str(caught.value)
 
@@ -397,7 +396,7 @@ def test_a_recording_without_its_symbols_is_refused(tmp_path):
     assert "no such file" in message
     (tmp_path / "symbols_N.csv").write_text("address,name\n1,a\n")
     assert "not a symbol table" in refusal(path)
-    recording = read_recording(path, RECORDINGS / "symbols_N.csv")
+    recording = read_recording(path, RECORDINGS / "symbols_N.csv", BOARD)
     assert recording.symbols == recorded("N_V0_64MB_j0_a").symbols
 
 
@@ -412,7 +411,7 @@ def test_a_program_of_another_format_is_refused_as_such(tmp_path):
     path = tmp_path / "program.npz"
     np.savez(path, facts=np.frombuffer(b'{"format": 1}', np.uint8))
     with pytest.raises(UserError, match="of another format"):
-        RecordedProgram.read(path)
+        RecordedProgram.read(path, BOARD)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut off", None])
@@ -423,4 +422,4 @@ def test_a_file_that_is_no_program_is_refused(content, tmp_path):
     else:
         path.write_bytes(content)
     with pytest.raises(UserError, match=r"not an extracted program|not a NumPy archive"):
-        RecordedProgram.read(path)
+        RecordedProgram.read(path, BOARD)

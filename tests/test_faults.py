@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from conftest import DATA, RECORDINGS, ROOT
 
 from mcsim import files
 from mcsim.cli import run_cli
@@ -25,8 +26,7 @@ from tests.faults.__main__ import page, plan
 from tests.faults.kinds import KINDS
 from tests.faults.world import CannotBeTriedError, Command, FaultError, Tally, World
 
-TESTS = Path(__file__).parent
-FOLDER = TESTS / "data" / "faults"
+FOLDER = DATA / "faults"
 ONE_BOOT = ("--variant", "maple-naive", "--ram", "33M", "--boot", "0")
 LONGEST = 4000  # characters of a message
 
@@ -70,7 +70,7 @@ def in_a_process(words: list[str], folder: Path) -> Answer:
     done = subprocess.run(
         [sys.executable, "-m", "mcsim", *words],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])},
         capture_output=True,
         text=True,
         timeout=300,
@@ -145,7 +145,7 @@ def test_a_line_of_70_megabytes_is_refused(tmp_path: Path) -> None:
 
 def test_the_recording_that_is_read_is_not_written_over(tmp_path: Path) -> None:
     for name in ("N_V0_64MB_j0_a.npz", "symbols_N.csv"):
-        (tmp_path / name).write_bytes((TESTS / "data" / "recordings" / name).read_bytes())
+        (tmp_path / name).write_bytes((RECORDINGS / name).read_bytes())
     before = (tmp_path / "N_V0_64MB_j0_a.npz").read_bytes()
     done = here(["import", "N_V0_64MB_j0_a.npz"], tmp_path)
     check_message(done, (2,))
@@ -247,10 +247,8 @@ def test_a_command_dies_at_its_file_event(tmp_path: Path) -> None:
 
     def run(number: int) -> subprocess.CompletedProcess[str]:
         words = [sys.executable, "-m", "tests.faults.killat", str(number), str(tmp_path), "new", str(out)]
-        paths = os.pathsep.join([str(TESTS.parent), os.environ.get("PYTHONPATH", "")])
-        return subprocess.run(
-            words, capture_output=True, text=True, cwd=TESTS.parent, env={**os.environ, "PYTHONPATH": paths}
-        )
+        paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": paths})
 
     whole = run(0)
     assert whole.returncode == 0, whole.stderr

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 import pytest
 import stand_in
+from conftest import SMALL, small
 
 import mcsim
 from mcsim import files
@@ -26,7 +27,6 @@ from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.fidelity.results import found_with
 from mcsim.kernels.boot import batch
-from mcsim.model import experiment
 from mcsim.run import engine
 from mcsim.simulator import simulator
 from mcsim.store import store as store_module
@@ -36,25 +36,7 @@ from mcsim.store.result import Result
 from mcsim.store.shard import BLOCK
 from mcsim.store.store import COLUMNS, Store, content_hash, dead_temporaries
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free"]
-ram = ["31M", "32M"]
-boots = 100
-seed = 3
-[workload]
-recordings = "C"
-"""
-
-
-@pytest.fixture(autouse=True)
-def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in.use_stand_in(monkeypatch, tmp_path)
-
-
-def small(text: str = SMALL) -> experiment.Experiment:
-    return experiment.parse(text, "small.toml")
+pytestmark = pytest.mark.usefixtures("stand_in_kernel")
 
 
 def made(**options: Any) -> Result:

@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from conftest import RECORDINGS
 
 from mcsim import files
 from mcsim.errors import UserError
 
-RECORDING = Path(__file__).parent / "data" / "recordings" / "N_V0_64MB_j0_a.npz"
+RECORDING = RECORDINGS / "N_V0_64MB_j0_a.npz"
 
 
 def npy(shape: tuple[int, ...], content: bytes, descr: str = "<i4") -> bytes:

@@ -113,7 +113,7 @@ def test_hypothesis_finds_and_makes_smaller(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_atheris_follows_what_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("atheris")
+    pytest.importorskip("atheris", reason="needs atheris")
     tally = fuzz_broken(tmp_path, monkeypatch, "TRACEBACK = 0", "atheris")
     assert tally.total("traceback") > 0
     assert sum(each.total() for each in tally.verdicts.values()) == 100

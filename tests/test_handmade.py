@@ -5,33 +5,34 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mcsim.errors import UserError
 from mcsim.kernels.boot import boot as boots
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.boot.invariants import check_nommu, check_slub, check_zone
-from mcsim.kernels.boot.sched import COUNTS_PER_TICK, STREAM_STACK_FREE, Timing, make_sched, run_boot
+from mcsim.kernels.boot.sched import STREAM_STACK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.linux import nommu, slub
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64, RCU_PENDING, rcu_do_batch
+from mcsim.kernels.linux.maple_tree import RCU_PENDING, rcu_do_batch
 from mcsim.kernels.linux.nommu import exit_mmap
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, nr_free_pages
 from mcsim.kernels.linux.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION
+from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
+from mcsim.model.release import shipped_variants
 from mcsim.model.shipped import shipped_folder
-from mcsim.model import experiment
-from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import FAILURE_CLASSES, lognormal_factors
 from mcsim.workload.handmade import POOL_WORKQUEUES, read_workload
 from mcsim.workload.program import RecordedProgram, mix
 from tests.kernel_boots import outcomes_of
+from tests.machines import BOARD, machine, policy
 
 STORM = shipped_folder() / "workloads" / "mmap-storm.toml"
 SEED = 7
 BOOTS = 20
 TIMING = Timing(lognormal_factors(0.15), lognormal_factors(0.3), 0)
-POLICIES = {name: variant.policies.for_kernels() for name, variant in SHIPPED.items()}
-LAYOUTS = {32: LAYOUT_32, 64: LAYOUT_64}
+BITS = (32, 64)
+TICK = BOARD.clock.timer_counts_per_tick
 
 SMALL = """
 [images.tool]
@@ -62,7 +63,7 @@ steps = [
 def read(tmp_path: Path, text: str) -> RecordedProgram:
     path = tmp_path / "own.toml"
     path.write_text(text, encoding="utf-8")
-    return read_workload(path)
+    return read_workload(path, BOARD)
 
 
 def one_process(tmp_path: Path, *steps: str, more: str = "") -> RecordedProgram:
@@ -81,7 +82,7 @@ def kinds(program: RecordedProgram, lane: int) -> list[int]:
 
 class TestCompile:
     def test_the_example_says_where_it_comes_from(self) -> None:
-        program = read_workload(STORM)
+        program = read_workload(STORM, BOARD)
         assert program.name == "mmap-storm"
         assert program.sha256 == hashlib.sha256(STORM.read_bytes()).hexdigest()
         assert (program.environment, program.variant, program.ram_mb, program.jitter) == ("handmade", "-", 0, 0)
@@ -89,9 +90,9 @@ class TestCompile:
         assert program.has_lanes and len(program.record) == len(program.op)
 
     def test_the_example_survives_a_file(self, tmp_path: Path) -> None:
-        program = read_workload(STORM)
-        program.save(tmp_path / "program.npz")
-        again = RecordedProgram.read(tmp_path / "program.npz")
+        program = read_workload(STORM, BOARD)
+        program.save(tmp_path / "program.npz", BOARD)
+        again = RecordedProgram.read(tmp_path / "program.npz", BOARD)
         assert np.array_equal(again.op, program.op) and again.names == program.names
 
     def test_lanes_have_the_requests_of_recorded_processes_in_order(self, tmp_path: Path) -> None:
@@ -267,35 +268,36 @@ class TestRefused:
 
     def test_a_file_that_cannot_be_read(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="no such file"):
-            read_workload(tmp_path / "none.toml")
+            read_workload(tmp_path / "none.toml", BOARD)
         (tmp_path / "own.toml").write_bytes(b"\xff")
         with pytest.raises(UserError, match="UTF-8"):
-            read_workload(tmp_path / "own.toml")
+            read_workload(tmp_path / "own.toml", BOARD)
 
 
 def run_one(program: flat.Program, ram_mb: int, bits: int, variant: str, number: int) -> tuple[boots.Boot, bool]:
     """One boot, to its end."""
-    boot, sched = boots.make_boot(program, ram_mb, LAYOUTS[bits]), make_sched(program)
+    board = machine(ram_mb, pointer_bits=bits)
+    boot, sched = boots.make_boot(program, board, policy(variant)), make_sched(program, board)
     assert run_boot(program, TIMING, sched, SEED, number, 0)
-    return boot, bool(boots.place_boot(boot, program, POLICIES[variant], sched, 0, 0))
+    return boot, bool(boots.place_boot(boot, program, sched, 0, 0))
 
 
 def outcomes(program: flat.Program, ram_mb: int, bits: int, variant: str) -> np.ndarray:
-    return outcomes_of(program, POLICIES[variant], TIMING, ram_mb=ram_mb, seed=SEED, count=BOOTS, bits=bits)
+    return outcomes_of(program, policy(variant), TIMING, ram_mb=ram_mb, seed=SEED, count=BOOTS, bits=bits)
 
 
 def pages_out(boot: boots.Boot) -> int:
     """Pages that mappings, object caches and the workload's own blocks hold, by their own books."""
-    pages = int(boot.slub.scalar[:, PAGES].sum())
-    page_size = int(boot.nommu.scalar[nommu.PAGE_SIZE])
+    pages = int(boot.memory.slub.scalar[:, PAGES].sum())
+    page_size = boot.memory.zone.machine.page_size
     regions = set()
-    for mm in range(boot.nommu.mm.shape[0]):
-        vma = int(boot.nommu.mm[mm, nommu.MM_MMAP])
+    for mm in range(boot.memory.nommu.mm.shape[0]):
+        vma = int(boot.memory.nommu.mm[mm, nommu.MM_MMAP])
         while vma != nommu.NONE:
-            regions.add(int(boot.nommu.vma[vma, nommu.VMA_REGION]))
-            vma = int(boot.nommu.vma[vma, nommu.VMA_NEXT])
+            regions.add(int(boot.memory.nommu.vma[vma, nommu.VMA_REGION]))
+            vma = int(boot.memory.nommu.vma[vma, nommu.VMA_NEXT])
     for region in regions:
-        start, _, top = (int(each) for each in boot.nommu.region[region, :3])
+        start, _, top = (int(each) for each in boot.memory.nommu.region[region, :3])
         pages += (top - start) // page_size
     held = boot.handle[boot.handle[:, 0] >= 0]
     return pages + int((1 << held[:, 1]).sum()) + int((1 << boot.pre_handle[:, 1]).sum())
@@ -303,45 +305,45 @@ def pages_out(boot: boots.Boot) -> int:
 
 @pytest.fixture(scope="module")
 def storm() -> flat.Program:
-    return mix([read_workload(STORM)])
+    return mix([read_workload(STORM, BOARD)])
 
 
 class TestBoots:
-    @pytest.mark.parametrize("bits", LAYOUTS)
-    @pytest.mark.parametrize("variant", SHIPPED)
+    @pytest.mark.parametrize("bits", BITS)
+    @pytest.mark.parametrize("variant", shipped_variants())
     def test_the_example_boots_with_32_mb(self, storm: flat.Program, variant: str, bits: int) -> None:
         rows = outcomes(storm, 32, bits, variant)
         assert rows["failed"].tolist() == [0] * BOOTS
         assert rows["boot"].tolist() == list(range(BOOTS))
         assert (rows["time_us"] > 50_000).all() and len(set(rows["time_us"])) > 1
 
-    @pytest.mark.parametrize("bits", LAYOUTS)
-    @pytest.mark.parametrize("variant", SHIPPED)
+    @pytest.mark.parametrize("bits", BITS)
+    @pytest.mark.parametrize("variant", shipped_variants())
     def test_only_what_is_still_mapped_is_out_at_the_prompt(self, storm: flat.Program, variant: str, bits: int) -> None:
         for number in range(3):
             boot, booted = run_one(storm, 32, bits, variant, number)
             assert booted
-            check_nommu(boot.nommu)
-            check_slub(boot.slub)
-            check_zone(boot.zone)
+            check_nommu(boot.memory)
+            check_slub(boot.memory.slub)
+            check_zone(boot.memory.zone)
             # init and shell, each one image in one mapping
-            assert sorted(boot.nommu.mm[:, nommu.MM_MAP_COUNT].tolist()) == [0] * 5 + [1, 1]
-            assert nr_free_pages(boot.zone) + pages_out(boot) == boot.zone.scalar[MANAGED_PAGES]
-            rcu_do_batch(boot.maple, boot.slub, boot.zone, boot.maple.scalar[RCU_PENDING])
+            assert sorted(boot.memory.nommu.mm[:, nommu.MM_MAP_COUNT].tolist()) == [0] * 5 + [1, 1]
+            assert nr_free_pages(boot.memory.zone) + pages_out(boot) == boot.memory.zone.scalar[MANAGED_PAGES]
+            rcu_do_batch(boot.memory.maple, boot.memory.slub, boot.memory.zone, boot.memory.maple.scalar[RCU_PENDING])
             nodes = 0 if variant == "pre-maple" else 2
-            assert boot.slub.scalar[:, OBJECTS].tolist() == [POOL_WORKQUEUES + nodes, 2, 2]
+            assert boot.memory.slub.scalar[:, OBJECTS].tolist() == [POOL_WORKQUEUES + nodes, 2, 2]
 
-    @pytest.mark.parametrize("variant", SHIPPED)
+    @pytest.mark.parametrize("variant", shipped_variants())
     def test_everything_comes_back_once_the_last_processes_are_gone(self, storm: flat.Program, variant: str) -> None:
         boot, _ = run_one(storm, 32, 32, variant, 0)
-        for mm in np.flatnonzero(boot.nommu.mm[:, nommu.MM_MAP_COUNT]):
-            exit_mmap(boot.nommu, boot.maple, boot.slub, boot.zone, POLICIES[variant], int(mm))
-        rcu_do_batch(boot.maple, boot.slub, boot.zone, boot.maple.scalar[RCU_PENDING])
-        check_nommu(boot.nommu)
-        check_slub(boot.slub)
-        check_zone(boot.zone)
-        assert boot.slub.scalar[:, OBJECTS].tolist() == [POOL_WORKQUEUES, 0, 0]
-        assert nr_free_pages(boot.zone) + pages_out(boot) == boot.zone.scalar[MANAGED_PAGES]
+        for mm in np.flatnonzero(boot.memory.nommu.mm[:, nommu.MM_MAP_COUNT]):
+            exit_mmap(boot.memory, int(mm))
+        rcu_do_batch(boot.memory.maple, boot.memory.slub, boot.memory.zone, boot.memory.maple.scalar[RCU_PENDING])
+        check_nommu(boot.memory)
+        check_slub(boot.memory.slub)
+        check_zone(boot.memory.zone)
+        assert boot.memory.slub.scalar[:, OBJECTS].tolist() == [POOL_WORKQUEUES, 0, 0]
+        assert nr_free_pages(boot.memory.zone) + pages_out(boot) == boot.memory.zone.scalar[MANAGED_PAGES]
 
     def test_processes_that_run_at_the_same_time_share_the_text_of_an_image_and_of_a_file(self, tmp_path: Path) -> None:
         texts = {"share": "ram = false", "copy": "ram = true"}
@@ -350,11 +352,11 @@ class TestBoots:
             text = changed('text = "40K"', f'text = "80K"\n{line}').replace(EXIT, "").replace(WAIT, "")
             boot, booted = run_one(mix([read(tmp_path, text)]), 32, 32, "linux-6.1.y", 0)
             assert booted
-            check_nommu(boot.nommu)
-            free[name] = nr_free_pages(boot.zone)
+            check_nommu(boot.memory)
+            free[name] = nr_free_pages(boot.memory.zone)
         assert free["share"] - free["copy"] == 10
 
-    @pytest.mark.parametrize("variant", SHIPPED)
+    @pytest.mark.parametrize("variant", shipped_variants())
     def test_a_mapping_that_is_too_large_ends_the_boot_with_its_order(self, tmp_path: Path, variant: str) -> None:
         program = one_process(tmp_path, *["do = 'mmap', length = '4100K'"] * 3)
         rows = outcomes(mix([program]), 17, 32, variant)
@@ -375,22 +377,24 @@ class TestBoots:
         for count in (1, 11):
             program = one_process(tmp_path, more=f"[pre_init]\npages = [{{ order = 2, count = {count} }}]")
             boot, booted = run_one(mix([program]), 32, 32, "maple-naive", 0)
-            assert booted and nr_free_pages(boot.zone) + pages_out(boot) == boot.zone.scalar[MANAGED_PAGES]
-            free.append(nr_free_pages(boot.zone))
+            assert (
+                booted and nr_free_pages(boot.memory.zone) + pages_out(boot) == boot.memory.zone.scalar[MANAGED_PAGES]
+            )
+            free.append(nr_free_pages(boot.memory.zone))
         assert free[0] - free[1] == 40
 
     def test_a_kernel_stack_comes_back_after_its_process_was_reaped(self, tmp_path: Path) -> None:
         text = changed(LOGIN, '{ do = "sleep", ticks = 5 }, ' + LOGIN)
         recorded = read(tmp_path, text)
         program = mix([recorded])
-        sched = make_sched(program)
+        sched = make_sched(program, machine())
         assert run_boot(program, TIMING, sched, SEED, 0, 0)
         assert STREAM_STACK_FREE - 1 in sched.stream
         boot, _ = run_one(program, 32, 32, "linux-6.1.y", 0)
         assert boot.handle[recorded.lane[1, flat.LANE_STACK], 0] == boots.NOT_ALLOCATED
 
     def test_the_smallest_workload_of_the_manual_boots(self, tmp_path: Path) -> None:
-        manual = (Path(__file__).parents[1] / "docs" / "workloads.md").read_text(encoding="utf-8")
+        manual = (ROOT / "docs" / "workloads.md").read_text(encoding="utf-8")
         example = next(part for part in manual.split("```") if "[images.busybox]" in part)
         rows = outcomes(mix([read(tmp_path, example.removeprefix("toml"))]), 32, 32, "maple-naive")
         assert rows["failed"].tolist() == [0] * BOOTS
@@ -398,13 +402,13 @@ class TestBoots:
     def test_a_sleep_lasts_so_many_ticks(self, tmp_path: Path) -> None:
         def duration(*steps: str) -> int:
             program = mix([one_process(tmp_path, *steps)])
-            sched = make_sched(program)
+            sched = make_sched(program, machine())
             exact = Timing(lognormal_factors(0.0), lognormal_factors(0.0), 0)
             assert run_boot(program, exact, sched, SEED, 0, 0)
             return int(sched.stream_time[sched.stream != 0].max())
 
         slept = duration("do = 'sleep', ticks = 9") - duration()
-        assert 8 * COUNTS_PER_TICK < slept <= 9 * COUNTS_PER_TICK
+        assert 8 * TICK < slept <= 9 * TICK
 
 
 # What the steps of one process take and give, from the order of calls in mm/nommu.c: change of R, V, mapped pages, and
@@ -423,12 +427,12 @@ PREALLOCATING = ("prealloc-early", "mail-both", "linux-6.1.y")
 
 
 class TestCalls:
-    @pytest.mark.parametrize("bits", LAYOUTS)
-    @pytest.mark.parametrize("variant", SHIPPED)
+    @pytest.mark.parametrize("bits", BITS)
+    @pytest.mark.parametrize("variant", shipped_variants())
     def test_take_and_give_what_the_kernel_does(self, tmp_path: Path, variant: str, bits: int) -> None:
         recorded = one_process(tmp_path, *[call[0] for call in CALLS])
         program = mix([recorded])
-        boot = boots.make_boot(program, 32, LAYOUTS[bits])
+        boot = boots.make_boot(program, machine(32, pointer_bits=bits), policy(variant))
         boots.reset_boot(boot)
         assert boots.run_pre_init(boot, program, 0)
         seen = []
@@ -436,9 +440,9 @@ class TestCalls:
             if kind > flat.LAST_PAGE_OP:
                 continue
             before = self.books(boot)
-            assert boots.place_request(boot, program, POLICIES[variant], row)
-            assert boot.nommu.scalar[nommu.FAILURES] == 0
-            check_nommu(boot.nommu)
+            assert boots.place_request(boot, program, row)
+            assert boot.memory.nommu.scalar[nommu.FAILURES] == 0
+            check_nommu(boot.memory)
             if kind in (flat.OP_MMAP, flat.OP_MMAP_FILE, flat.OP_MUNMAP):
                 seen.append(self.books(boot) - before)
         assert [tuple(each[:3]) for each in seen] == [call[1] for call in CALLS]
@@ -452,10 +456,10 @@ class TestCalls:
             assert asked == [0] * len(CALLS)  # one leaf, written in place
 
     def books(self, boot: boots.Boot) -> np.ndarray:
-        scalar = boot.slub.scalar
+        scalar = boot.memory.slub.scalar
         mapped = (
-            int(boot.zone.scalar[MANAGED_PAGES])
-            - nr_free_pages(boot.zone)
+            int(boot.memory.zone.scalar[MANAGED_PAGES])
+            - nr_free_pages(boot.memory.zone)
             - int(scalar[:, slub.PAGES].sum())
             - int((1 << boot.handle[boot.handle[:, 0] >= 0][:, 1]).sum())
         )
@@ -504,17 +508,17 @@ def compiled(storm: flat.Program) -> None:
 
 class TestRandom:
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-    @given(mapping_steps(), st.sampled_from([*SHIPPED]), st.sampled_from([*LAYOUTS]))
+    @given(mapping_steps(), st.sampled_from([*shipped_variants()]), st.sampled_from([*BITS]))
     def test_what_the_file_leaves_mapped_is_what_the_kernel_has_mapped(
         self, compiled: None, tmp_path: Path, drawn: tuple[list[str], int], variant: str, bits: int
     ) -> None:
         steps, pages = drawn
         boot, booted = run_one(mix([one_process(tmp_path, *steps)]), 32, bits, variant, 0)
         assert booted
-        check_nommu(boot.nommu)
-        check_slub(boot.slub)
-        check_zone(boot.zone)
+        check_nommu(boot.memory)
+        check_slub(boot.memory.slub)
+        check_zone(boot.memory.zone)
         image = 6  # 40 KB of text and 8 KB of stack
-        slabs = int(boot.slub.scalar[:, PAGES].sum())
+        slabs = int(boot.memory.slub.scalar[:, PAGES].sum())
         assert pages_out(boot) - slabs == image + pages + int((boot.handle[:, 0] >= 0).sum())
-        assert nr_free_pages(boot.zone) + pages_out(boot) == boot.zone.scalar[MANAGED_PAGES]
+        assert nr_free_pages(boot.memory.zone) + pages_out(boot) == boot.memory.zone.scalar[MANAGED_PAGES]

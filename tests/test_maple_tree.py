@@ -15,7 +15,7 @@ from tests.machines import policy
 GFP_KERNEL = 0xCC0
 ENOMEM = 12
 
-PLAIN = plain_kernels("linux.maple_tree", "linux.slub", "linux.page_alloc", "linux.memblock", "boot.invariants")
+PLAIN = plain_kernels("linux.maple_tree", "linux.slub", "linux.page_alloc", "linux.memblock", "probe.invariants")
 tree_code, slub_code = PLAIN.maple_tree, PLAIN.slub
 
 

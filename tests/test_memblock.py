@@ -1,14 +1,13 @@
 """The hand-over at boot against blocks and watermarks that were read out of a real kernel."""
 
 import csv
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DATA
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mcsim.kernels.boot.invariants import check_zone
 from mcsim.kernels.linux.memblock import (
     INITMEM_PAGES,
     INITMEM_START,
@@ -35,8 +34,9 @@ from mcsim.kernels.linux.page_alloc import (
     nr_free_pages,
     setup_per_zone_wmarks,
 )
+from mcsim.kernels.probe.invariants import check_zone
 
-INITIAL_STATE = Path(__file__).parent / "data" / "initial_state.csv"
+INITIAL_STATE = DATA / "initial_state.csv"
 
 
 def booted_zone(ram_mb):

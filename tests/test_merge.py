@@ -5,35 +5,16 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-import stand_in
+from conftest import SMALL, small
 
 import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.model import experiment
 from mcsim.simulator import simulator
 from mcsim.store import merge
 from mcsim.store.result import Result
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free"]
-ram = ["31M", "32M"]
-boots = 100
-seed = 3
-[workload]
-recordings = "C"
-"""
-
-
-@pytest.fixture(autouse=True)
-def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in.use_stand_in(monkeypatch, tmp_path)
-
-
-def small(text: str = SMALL) -> experiment.Experiment:
-    return experiment.parse(text, "small.toml")
+pytestmark = pytest.mark.usefixtures("stand_in_kernel")
 
 
 def content(result: Result) -> dict[str, bytes]:

@@ -17,19 +17,9 @@ from mcsim.errors import UserError
 from mcsim.model.units import format_size
 from mcsim.run import compiling
 from mcsim.simulator import simulator
+from mcsim.stats.scan import SAFE, UNDECIDED, UNSAFE, Count, answer, boots_without_failure, looks, scan, verdict
 from mcsim.stats.sequences import sequence
-from mcsim.studies.min_ram import (
-    SAFE,
-    UNDECIDED,
-    UNSAFE,
-    Count,
-    answer,
-    boots_without_failure,
-    looks,
-    ranges,
-    scan,
-    verdict,
-)
+from mcsim.studies.min_ram import ranges
 
 MB = 1 << 20
 COMMAND = ["min-ram", "mail-2022", "--variant", "maple-naive", "--p", "0.05", "--workers", "1"]

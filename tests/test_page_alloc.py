@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from twin_page_alloc import TwinZone
 
-from mcsim.kernels.boot.invariants import check_zone
 from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL, GFP_MOVABLE, GFP_NOMEMALLOC, GFP_NOWAIT, GFP_RECLAIMABLE
 from mcsim.kernels.linux.machine import EXACT_TAIL_HEAD, EXACT_TAIL_TAIL, MAX_ORDER_LIMIT, bare_machine
 from mcsim.kernels.linux.memblock import memblock_free_all
@@ -50,6 +49,7 @@ from mcsim.kernels.linux.page_alloc import (
     setup_per_zone_wmarks,
     zone_set_pageset_high_and_batch,
 )
+from mcsim.kernels.probe.invariants import check_zone
 from tests.machines import machine, policy
 
 GFP_TYPES = (0, GFP_MOVABLE, GFP_RECLAIMABLE)

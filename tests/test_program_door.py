@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mutated_programs import (
@@ -24,15 +25,12 @@ from mutated_programs import (
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.boot import sched
 from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots, slices
 from mcsim.kernels.boot.boot import SLABS, make_boot, slabs_for
 from mcsim.kernels.boot.sched import make_sched, run_boot
-from mcsim.kernels.linux import binfmt_flat, memblock, page_alloc, slub
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
+from mcsim.kernels.linux import binfmt_flat
 from mcsim.model.experiment import Task, Timing
 from mcsim.model.experiment import load as load_experiment
-from mcsim.model.variants import SHIPPED
 from mcsim.simulator import simulator
 from mcsim.simulator.population import Population
 from mcsim.simulator.walk import Walk
@@ -41,6 +39,7 @@ from mcsim.workload.check import check_program
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram, mix
 from tests.kernel_boots import outcomes_of
+from tests.machines import BOARD, machine, policy
 
 RECORDED = recorded()
 STORM = storm()
@@ -190,7 +189,7 @@ def test_a_ring_of_lanes_that_fork_each_other_is_refused() -> None:
     one, other = int(forks[inner]), int(forks[outer])
     exchanged = [(one, flat.A, int(RECORDED.op[other, flat.A])), (other, flat.A, int(RECORDED.op[one, flat.A]))]
     with pytest.raises(UserError, match="never started"):
-        check_program(with_cells(RECORDED, "op", *exchanged))
+        check_program(with_cells(RECORDED, "op", *exchanged), BOARD)
 
 
 def test_pages_unmapped_twice_are_refused() -> None:
@@ -199,13 +198,11 @@ def test_pages_unmapped_twice_are_refused() -> None:
     parts = rows[STORM.op[rows, flat.A] == values[counts > 1][0]]
     again = [(int(parts[1]), column, int(STORM.op[parts[0], column])) for column in (flat.B, flat.C)]
     with pytest.raises(UserError, match="gives back pages for the second time"):
-        check_program(with_cells(STORM, "op", *again))
+        check_program(with_cells(STORM, "op", *again), BOARD)
 
 
 def test_the_limits_are_those_of_the_kernels() -> None:
-    assert (check.PAGE_SIZE, check.KERNEL_IMAGE_PAGES) == (memblock.PAGE_SIZE, memblock.KERNEL_IMAGE_PAGES)
-    assert (check.MAX_ORDER, check.COUNTS_PER_TICK) == (page_alloc.MAX_ORDER, sched.COUNTS_PER_TICK)
-    assert len(slub.OBJECT_SIZES_M68K) == check.CACHES
+    assert len(machine().object_sizes) == check.CACHES
     assert binfmt_flat.FLAT_FLAG_RAM | binfmt_flat.FLAT_FLAG_GZIP == check.SINGLE_MAPPING
     assert set(simulator.REASONS) == set(range(flat.STUCK, flat.ROWS_SHORT + 1))
 
@@ -215,7 +212,7 @@ def test_the_limits_are_those_of_the_kernels() -> None:
 
 def refused(path: Path) -> UserError:
     with pytest.raises(UserError) as caught:
-        RecordedProgram.read(path)
+        RecordedProgram.read(path, BOARD)
     assert caught.value.file == str(path)
     return caught.value
 
@@ -285,7 +282,7 @@ def test_an_array_that_is_larger_than_any_program_is_refused(tmp_path: Path) -> 
 
 
 def test_the_broken_one_of_a_folder_is_named(tmp_path: Path) -> None:
-    RECORDED.save(tmp_path / "good.npz")
+    RECORDED.save(tmp_path / "good.npz", BOARD)
     save_unchecked(dataclasses.replace(RECORDED, mms=0), tmp_path / "other.npz")
     with pytest.raises(UserError) as caught:
         load(tmp_path)
@@ -293,7 +290,7 @@ def test_the_broken_one_of_a_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_too_many_requests_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    RECORDED.save(tmp_path / "one.npz")
+    RECORDED.save(tmp_path / "one.npz", BOARD)
     monkeypatch.setattr("mcsim.workload.mixture.MAX_REQUESTS", len(RECORDED.op))
     with pytest.raises(UserError, match="holds more than can be simulated"):
         load(tmp_path)
@@ -301,14 +298,14 @@ def test_a_folder_of_too_many_requests_is_refused(tmp_path: Path, monkeypatch: p
 
 def test_what_cannot_be_run_is_not_saved(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no program that can be run"):
-        dataclasses.replace(RECORDED, handles=1).save(tmp_path / "program.npz")
+        dataclasses.replace(RECORDED, handles=1).save(tmp_path / "program.npz", BOARD)
     assert not list(tmp_path.iterdir())
 
 
 def test_what_is_saved_is_read(tmp_path: Path) -> None:
     for program in (RECORDED, STORM, RECORDED.pre_init_only()):
-        program.save(tmp_path / "program.npz")
-        again = RecordedProgram.read(tmp_path / "program.npz")
+        program.save(tmp_path / "program.npz", BOARD)
+        again = RecordedProgram.read(tmp_path / "program.npz", BOARD)
         assert all(
             np.array_equal(getattr(again, field.name), getattr(program, field.name))
             for field in dataclasses.fields(program)
@@ -323,7 +320,7 @@ def test_a_damaged_recording_is_refused_by_import(
         return op(extract(recording, *options), flat.OP_FORK, flat.A, BIG)
 
     monkeypatch.setattr("mcsim.workload.extract.extract", damaged)
-    source = next((Path(__file__).parent / "data" / "recordings").glob("*.npz"))
+    source = next(RECORDINGS.glob("*.npz"))
     assert run_cli(["import", str(source), "--out", str(tmp_path)]) == 2
     assert f"lane {BIG} is out of range" in capsys.readouterr().err
     assert not list(tmp_path.glob("*.npz"))
@@ -381,10 +378,10 @@ WRONG = {
 
 
 def wrong_boot(program: RecordedProgram, variant: str = "linux-6.1.y") -> WrongProgramError:
-    check_program(program)
+    check_program(program, BOARD)
     with pytest.raises(WrongProgramError) as caught:
-        policy = SHIPPED[variant].policies.for_kernels()
-        outcomes_of(mix([program]), policy, TIMING, ram_mb=64, seed=1, first=5, count=3)
+        policies = policy(variant)
+        outcomes_of(mix([program]), policies, TIMING, ram_mb=64, seed=1, first=5, count=3)
     return caught.value
 
 
@@ -398,11 +395,11 @@ def test_a_boot_that_makes_no_sense_has_no_outcome(name: str, variant: str) -> N
 
 def test_a_boot_that_is_too_long_has_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = with_cells(STORM, "op", *[(row, flat.GAP, 2**31 - 1) for row in range(11)])
-    check_program(slow)
+    check_program(slow, BOARD)
     timing = simulator.kernel_timing(Timing(gap_sigma=0, boot_sigma=0, boot_median=10), mix([slow]))
     with pytest.raises(WrongProgramError) as caught:
-        policy = SHIPPED["pre-maple"].policies.for_kernels()
-        outcomes_of(mix([slow]), policy, timing, ram_mb=64, seed=1)
+        policies = policy("pre-maple")
+        outcomes_of(mix([slow]), policies, timing, ram_mb=64, seed=1)
     assert caught.value.why == flat.TOO_LONG
 
 
@@ -410,27 +407,28 @@ def test_times_that_no_number_holds_are_refused() -> None:
     slow = mix([with_cells(STORM, "op", (1, flat.GAP, 2**31 - 1))])
     with pytest.raises(UserError, match="too long to count"):
         simulator.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), slow)
-    assert simulator.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), load("C").arrays)
+    assert simulator.kernel_timing(Timing(gap_sigma=2, boot_sigma=1.3, boot_median=10), load("C", BOARD).arrays)
 
 
 def test_nothing_of_an_earlier_boot_decides() -> None:
     """A good program leaves mappings and references behind; the same work space then runs a wrong one."""
     good, bad = mix([STORM]), mix([munmap_before_mmap()])
-    work, boot = make_sched(good), make_boot(good, 64, LAYOUT_32)
-    policy = SHIPPED["linux-6.1.y"].policies.for_kernels()
-    run_boots(good, TIMING, policy, work, boot, 1, 5, np.zeros(2, OUTCOME))
+    work = make_sched(good, machine(64))
+    boot = make_boot(good, machine(64), policy("linux-6.1.y"))
+    run_boots(good, TIMING, work, boot, 1, 5, np.zeros(2, OUTCOME))
     assert (boot.mapping[:, 0] >= 0).any()
     with pytest.raises(WrongProgramError) as caught:
-        run_boots(bad, TIMING, policy, work, boot, 1, 5, np.zeros(1, OUTCOME))
+        run_boots(bad, TIMING, work, boot, 1, 5, np.zeros(1, OUTCOME))
     assert caught.value.row == wrong_boot(munmap_before_mmap()).row
 
 
 def experiment_of(program: RecordedProgram, folder: Path) -> tuple[Task, str]:
-    program.save(folder / "program.npz")
+    program.save(folder / "program.npz", BOARD)
     text = '[experiment]\nvariants = ["linux-6.1.y"]\nram = ["64M"]\nboots = 4\n[workload]\nfile = "program.npz"\n'
+    text += '[machine]\nboard = "m5208evb"\n'
     (folder / "own.toml").write_text(text)
     experiment = load_experiment(folder / "own.toml")
-    return experiment.tasks(load(experiment.workload).digest)[0], experiment.workload
+    return experiment.tasks(load(experiment.workload, experiment.board).digest)[0], experiment.workload
 
 
 @pytest.mark.parametrize("name", ["munmap before mmap", "waits for ever"])
@@ -490,17 +488,17 @@ def many_mappings(number: int) -> RecordedProgram:
 def test_thousands_of_live_mappings_fit_if_memory_does(variant: str, bits: int) -> None:
     """With room for 64 slabs the simulator itself ran out of VMAs, which was told as a failed boot."""
     program = many_mappings(9_000)
-    check_program(program)
-    policy = SHIPPED[variant].policies.for_kernels()
-    outcomes = outcomes_of(mix([program]), policy, TIMING, ram_mb=128, seed=1, bits=bits)
+    check_program(program, BOARD)
+    policies = policy(variant)
+    outcomes = outcomes_of(mix([program]), policies, TIMING, ram_mb=128, seed=1, bits=bits)
     assert outcomes["failed"].tolist() == [0]
 
 
 def test_room_is_made_for_what_a_program_can_have_at_most() -> None:
-    for layout in (LAYOUT_32, LAYOUT_64):
-        assert slabs_for(load("C").arrays, 64, layout) == SLABS
-        assert slabs_for(mix([many_mappings(9_000)]), 128, layout) > 9_000 // 120
-    assert slabs_for(mix([many_mappings(19_000)]), 20, LAYOUT_32) == 20 * memblock.PAGES_PER_MB
+    for bits in (32, 64):
+        assert slabs_for(load("C", BOARD).arrays, machine(64, pointer_bits=bits)) == SLABS
+        assert slabs_for(mix([many_mappings(9_000)]), machine(128, pointer_bits=bits)) > 9_000 // 120
+    assert slabs_for(mix([many_mappings(19_000)]), machine(20)) == machine(20).ram_pages
 
 
 def test_running_out_of_rows_is_no_failure_of_the_boot(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -530,4 +528,4 @@ def test_the_shipped_programs_are_none_of_these() -> None:
     assert outcome_of(RECORDED) == outcome_of(STORM) == "runs"
     assert first_of(STORM, flat.OP_EXEC) < first_of(STORM, flat.OP_MMAP)
     arrays = mix([STORM])
-    assert run_boot(arrays, TIMING, make_sched(arrays), np.uint64(1), np.uint64(0), 0)
+    assert run_boot(arrays, TIMING, make_sched(arrays, machine()), np.uint64(1), np.uint64(0), 0)

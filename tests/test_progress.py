@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import stand_in
+from conftest import HANGS, SLOW_MCSIM, SMALL, small
 from rich.console import Console
 
 import mcsim
@@ -21,17 +22,6 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.run.progress import Live, PlainLines, Silent, Tally
 from mcsim.stats.sequences import sequence
-
-TEXT = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free"]
-ram = ["31M", "32M"]
-boots = 100
-seed = 3
-[workload]
-recordings = "C"
-"""
 
 
 class Heard(Silent):
@@ -64,7 +54,7 @@ class TestTallies:
         stand_in.use_stand_in(monkeypatch, tmp_path)
 
     def test_the_last_ones_are_the_summary_also_when_a_run_goes_on(self) -> None:
-        loaded = experiment.parse(TEXT, "small.toml")
+        loaded = small()
         mcsim.run(loaded, boots=30, workers=1)
         mcsim.run(loaded, boots=60, workers=1, ram=["32M"])
         heard = Heard()
@@ -78,7 +68,7 @@ class TestTallies:
 
     def test_a_cell_that_a_rule_ended_is_over(self) -> None:
         heard = Heard()
-        text = TEXT.replace("boots = 100", "boots = 5000") + "[stop]\nhalf_width = 0.1\n"
+        text = SMALL.replace("boots = 100", "boots = 5000") + "[stop]\nhalf_width = 0.1\n"
         result = mcsim.run(experiment.parse(text, "small.toml"), workers=1, progress=heard)
         assert all(tally.over for tally in heard.last().values())
         assert any(tally.done < tally.wanted for tally in heard.last().values())
@@ -86,14 +76,14 @@ class TestTallies:
 
     def test_a_shard_is_told_its_own_share(self, monkeypatch: pytest.MonkeyPatch) -> None:
         heard = Heard()
-        result = mcsim.run(experiment.parse(TEXT, "small.toml"), boots=1500, shard="1/2", workers=1, progress=heard)
+        result = mcsim.run(small(), boots=1500, shard="1/2", workers=1, progress=heard)
         wanted = {tally.label: tally.wanted for tally in heard.tallies}
         assert wanted == {
             f"{row['variant']} at {row['ram']}": row["boots"] for row in result.summary().iter_rows(named=True)
         }
 
     def test_a_damaged_file_is_told_before_a_boot_is_simulated(self) -> None:
-        loaded = experiment.parse(TEXT, "small.toml")
+        loaded = small()
         result = mcsim.run(loaded, boots=30, workers=1)
         broken = next(result.path.rglob("*.parquet"))
         broken.write_bytes(b"x")
@@ -194,17 +184,17 @@ def test_an_interrupt_leaves_a_clean_terminal(tmp_path: Path) -> None:
     import fcntl
     import termios
 
-    (tmp_path / "small.toml").write_text(TEXT.replace("boots = 100", "boots = 100000"))
+    (tmp_path / "small.toml").write_text(SMALL.replace("boots = 100", "boots = 100000"))
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 20, 90, 0, 0))
-    command = [sys.executable, str(Path(__file__).parent / "slow_stand_in.py"), "run", "small.toml", "--workers", "2"]
+    command = [*SLOW_MCSIM, "run", "small.toml", "--workers", "2"]
     environment = {**os.environ, "TERM": "xterm-256color"}
     run = subprocess.Popen(
         command, cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, start_new_session=True
     )
     os.close(theirs)
     output = b""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + HANGS
     interrupted = False
     while time.monotonic() < deadline:
         if select.select([ours], [], [], 0.1)[0]:
@@ -219,7 +209,7 @@ def test_an_interrupt_leaves_a_clean_terminal(tmp_path: Path) -> None:
             os.killpg(run.pid, signal.SIGINT)
             interrupted = True
     os.close(ours)
-    assert run.wait(20) == 130
+    assert run.wait(HANGS) == 130
     text = output.decode()
     assert "\x1b[?25l" in text  # the cursor was hidden
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")  # and came back

@@ -22,13 +22,9 @@ from mcsim.model.experiment import canonical_json, load
 from mcsim.simulator import simulator
 from mcsim.simulator.population import FIRST_BOOT, Population, largest_order, recordings_of
 from mcsim.stats.intervals import interval
-from mcsim.studies import rare
-from mcsim.studies.rare import (
+from mcsim.stats.splitting import (
     Chain,
     Estimate,
-    Journal,
-    Rare,
-    Repetition,
     chain_sizes,
     climb,
     copies,
@@ -37,6 +33,9 @@ from mcsim.studies.rare import (
     pilot,
     plain_boots,
 )
+from mcsim.studies import rare
+from mcsim.studies.rare import Journal, Rare, Repetition
+from mcsim.studies.study import any_cell
 
 COMMAND = ["rare", "mail-2022", "--variant", "tail-free", "--ram", "35M", "--repetitions", "5", "--boots", "20"]
 
@@ -140,10 +139,7 @@ class TestEstimator:
 
 @functools.cache
 def cell(ram_mb: int, variant: str = "tail-free"):
-    from mcsim.studies.rare import _task
-
-    experiment = load("mail-2022")
-    return _task(experiment, variant, f"{ram_mb}M", simulator.load_workload("C").digest)
+    return any_cell(load("mail-2022"), variant, f"{ram_mb}M")
 
 
 def population(size: int, recording: int = 0, ram_mb: int = 32) -> Population:

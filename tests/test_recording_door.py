@@ -5,10 +5,10 @@ import io
 import os
 import zipfile
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -21,8 +21,8 @@ from mcsim.workload.check import check_program
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import COLUMNS, FAILED, LARGEST, Record, read_columns, read_recording
+from tests.machines import BOARD
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAME = "N_V0_64MB_j0_a"
 GOOD = RECORDINGS / f"{NAME}.npz"
 OTHER = RECORDINGS / "C_M3_64MB_j2_c.npz"
@@ -94,7 +94,7 @@ def test_a_column_cut_to_small_signed_integers_is_refused(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64, ">u4", np.int32])
 def test_the_type_of_a_column_changes_nothing_if_its_numbers_are_valid(dtype, tmp_path):
     path = changed(tmp_path, lambda a: a.update(order=a["order"].astype(dtype), jiffies=a["jiffies"].astype(dtype)))
-    columns = read_columns(path)[0]
+    columns = read_columns(path, BOARD)[0]
     for name in COLUMNS:
         assert columns[name].dtype == WHOLE[name].dtype
         assert np.array_equal(columns[name], WHOLE[name])
@@ -210,7 +210,7 @@ def test_one_flipped_byte_is_refused_or_changes_nothing(at, tmp_path):
     path = tmp_path / GOOD.name
     path.write_bytes(content)
     try:
-        assert np.array_equal(read_columns(path)[0]["pfn"], WHOLE["pfn"])
+        assert np.array_equal(read_columns(path, BOARD)[0]["pfn"], WHOLE["pfn"])
     except UserError as error:
         assert str(error.file) == str(path)
 
@@ -251,10 +251,10 @@ def test_a_table_that_is_none_of_symbols_is_refused_by_name(content, tmp_path):
     table.write_bytes(content)
     if content:
         with pytest.raises(UserError) as caught:
-            read_recording(path)
+            read_recording(path, BOARD)
         assert str(caught.value.file).startswith(str(table))
     else:
-        assert read_recording(path).symbols == {}
+        assert read_recording(path, BOARD).symbols == {}
 
 
 # -- extraction -----------------------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ def init_memory_twice(arrays):
 
 
 def read_cut():
-    recording = read_recording(GOOD)
+    recording = read_recording(GOOD, BOARD)
     frees = np.flatnonzero(WHOLE["type"] == Record.FREE)
     return max(int(i) for i in frees if recording.symbol("a", int(i)) == "free_reserved_area")
 
@@ -303,7 +303,7 @@ def read_cut():
 def test_a_record_that_does_not_go_with_those_before_it_is_named(change, message, tmp_path):
     path = changed(tmp_path, change)
     try:
-        check_program(extract(read_recording(path)))
+        check_program(extract(read_recording(path, BOARD)), BOARD)
     except UserError as error:
         assert message is not None
         assert message in error.what
@@ -316,8 +316,8 @@ def test_a_record_that_does_not_go_with_those_before_it_is_named(change, message
 def test_a_boot_that_never_comes_to_its_prompt_is_refused(tmp_path):
     unborn = (Record.WAKENEW, Record.EXITP)
     path = changed(tmp_path, lambda arrays: arrays["type"].__setitem__(np.isin(WHOLE["type"], unborn), 0))
-    assert "does not come to its login prompt" in refusal(lambda path: extract(read_recording(path)), path).what
-    assert not extract(read_recording(path), pre_init_only=True).has_lanes
+    assert "does not come to its login prompt" in refusal(lambda path: extract(read_recording(path, BOARD)), path).what
+    assert not extract(read_recording(path, BOARD), pre_init_only=True).has_lanes
 
 
 def test_a_recording_that_ends_behind_any_record_is_refused_or_extracted(tmp_path):
@@ -325,7 +325,7 @@ def test_a_recording_that_ends_behind_any_record_is_refused_or_extracted(tmp_pat
         cut = {name: array if name == "header" else array[:length] for name, array in WHOLE.items()}
         path = written(tmp_path, cut)
         try:
-            check_program(extract(read_recording(path)))
+            check_program(extract(read_recording(path, BOARD)), BOARD)
         except UserError as error:
             assert str(error.file) == str(path) or length > 30_000
 
@@ -391,12 +391,12 @@ def test_any_damaged_cells_are_refused_or_replayed_to_the_end(tmp_path, cells):
 def test_any_damaged_cells_are_refused_or_give_a_program_whose_check_is_one_message(tmp_path, cells):
     path = damaged(tmp_path, READ, cells)
     try:
-        program = extract(read_recording(path))
+        program = extract(read_recording(path, BOARD))
     except UserError as error:
         assert str(error.file) == str(path)
         return
     with suppress(UserError):
-        check_program(program)
+        check_program(program, BOARD)
 
 
 # -- import ---------------------------------------------------------------------------------------------------------
@@ -466,7 +466,7 @@ def test_import_leaves_alone_what_is_no_older_program_of_the_same_recording(ther
 def test_import_replaces_an_older_program_of_the_same_recording(boots, capsys):
     assert run_cli(["import", GOOD.name, "--pre-init-only", "--out", "out"]) == 0
     assert run_cli(["import", GOOD.name, "--out", "out"]) == 0
-    assert RecordedProgram.read(boots / "out" / GOOD.name).has_lanes
+    assert RecordedProgram.read(boots / "out" / GOOD.name, BOARD).has_lanes
     assert [path.name for path in (boots / "out").iterdir()] == [GOOD.name]
 
 

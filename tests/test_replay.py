@@ -1,11 +1,11 @@
 """Replay of recorded boots: what must be equal is compared, and whatever differs is found."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS, ROOT, TRUTH
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
@@ -17,11 +17,9 @@ from mcsim.kernels.probe.replay import EVENT_ALLOC, EVENT_FREE, FLAGS, KIND
 from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import Record
 
-SHIPPED = Path(__file__).parents[1] / "experiments" / "recordings" / "C"
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
+SHIPPED = ROOT / "experiments" / "recordings" / "C"
 WITHOUT_NETWORK = RECORDINGS / "N_V0_64MB_j0_a.npz"  # tree in RCU mode: nodes are freed one by one
 WITH_BOTH_FIXES = RECORDINGS / "C_M3_64MB_j2_c.npz"  # no RCU: nodes are freed in bulk; leftovers go to the tail
-TRUTH = Path(os.environ.get("MCSIM_TRUTH") or Path(__file__).parents[2] / "shared")
 
 
 def changed(tmp_path, change, source=WITHOUT_NETWORK):

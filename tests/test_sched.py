@@ -1,10 +1,10 @@
 """The order of a boot's requests: equal to the plain model's, and what it must be on this machine."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,7 +30,6 @@ from mcsim.workload.recording import read_recording
 from tests.machines import BOARD, machine
 from tests.twin_sched import Machine
 
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
 NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")
 SEED = np.uint64(20220601)
 MACHINE = machine(64)

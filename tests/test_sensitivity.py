@@ -15,16 +15,8 @@ from mcsim.cli import run_cli
 from mcsim.model.experiment import Timing, load
 from mcsim.run import compiling
 from mcsim.simulator import simulator
-from mcsim.studies.sensitivity import (
-    MOST_FACTORS,
-    Factor,
-    between,
-    cell,
-    default_factors,
-    design,
-    effects,
-    parse_factor,
-)
+from mcsim.stats.factorial import between, design, effects
+from mcsim.studies.sensitivity import MOST_FACTORS, Factor, cell, default_factors, parse_factor
 
 COMMAND = ["sensitivity", "mail-2022", "--variant", "maple-naive", "--ram", "32M", "--workers", "1"]
 

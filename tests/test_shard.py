@@ -2,40 +2,26 @@
 
 import itertools
 import os
-import random
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
+import conftest
 import pytest
-import slow_stand_in
-import stand_in
+from conftest import HANGS, SLOW_MCSIM, THREE, small_text
 
 import mcsim
 from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.store.shard import BLOCK, Shard
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free", "mail-both"]
-ram = ["31M", "32M", "33M"]
-boots = 2500
-[workload]
-recordings = "C"
-"""
+SMALL = small_text(THREE, "31M 32M 33M", boots=2500)
 
-
-@pytest.fixture(autouse=True)
-def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in.use_stand_in(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("stand_in_kernel")
 
 
 def small(text: str = SMALL) -> experiment.Experiment:
-    return experiment.parse(text, "small.toml")
+    return conftest.small(text)
 
 
 def test_any_way_to_run_gives_the_same_content() -> None:
@@ -91,27 +77,21 @@ def test_a_run_killed_at_any_moment_loses_nothing_but_time(backend: str, tmp_pat
     text = SMALL.replace("boots = 2500", "boots = 300")
     (tmp_path / "small.toml").write_text(text)
     whole = mcsim.run(small(text), out="whole")
-    moment = random.Random(1)
-    script = str(Path(slow_stand_in.__file__))
-    command = [sys.executable, script, "run", "small.toml", "--out", "cut", "--workers", "2", "--backend", backend]
-    kills = 0
-    for _ in range(40):
-        before = len(list(tmp_path.glob("cut/chunks/*/*.parquet")))
-        with subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-        ) as it:
-            deadline = time.monotonic() + 30
-            while it.poll() is None and len(list(tmp_path.glob("cut/chunks/*/*.parquet"))) < before + 2:
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            time.sleep(0.2 * moment.random())
-            if kills < 3 and it.poll() is None:
-                os.killpg(it.pid, signal.SIGKILL)
-                kills += 1
-            else:
-                assert it.wait(timeout=60) == 0
-                break
-    assert kills == 3
+    command = [*SLOW_MCSIM, "run", "small.toml", "--out", "cut", "--workers", "2", "--backend", backend]
+
+    def run(**variables: str) -> int:
+        """Its exit code."""
+        done = subprocess.run(
+            command, env={**os.environ, **variables}, capture_output=True, start_new_session=True, timeout=HANGS
+        )
+        return done.returncode
+
+    stored = 0
+    for moment in (9, 5, 13):  # chunks that one worker has begun
+        assert run(KILLED_AT_CHUNK=str(moment)) == -signal.SIGKILL
+        before, stored = stored, mcsim.load("cut").summary()["boots"].sum()
+        assert before < stored < 9 * 300
+    assert run() == 0
     again = mcsim.load("cut")
     assert again.store.content_hash() == whole.store.content_hash()
     assert again.summary().write_csv() == whole.summary().write_csv()

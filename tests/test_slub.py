@@ -6,7 +6,6 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mcsim.kernels.boot.invariants import check_slub
 from mcsim.kernels.linux.gfp import GFP_KERNEL, GFP_NOWAIT
 from mcsim.kernels.linux.page_alloc import WMARK_HIGH, WMARK_MIN, alloc_pages, free_pages, make_zone, nr_free_pages
 from mcsim.kernels.linux.slub import (
@@ -38,6 +37,7 @@ from mcsim.kernels.linux.slub import (
     object_pfn,
     reset_slub,
 )
+from mcsim.kernels.probe.invariants import check_slub
 from tests.machines import machine, policy
 from tests.twin_slub import NoMemoryError, TwinCache
 

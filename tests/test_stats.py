@@ -17,9 +17,10 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.stats import independent, paired
 from mcsim.stats.intervals import LEVELS, Interval, corrected, interval
+from mcsim.stats.scan import looks, scan
 from mcsim.stats.sequences import difference_sequence, sequence
 from mcsim.store.summary import CLASSES, empty_schema, summarize
-from mcsim.studies.min_ram import SMALLEST_LIMIT, looks, min_ram, scan
+from mcsim.studies.min_ram import SMALLEST_LIMIT, min_ram
 
 COUNTS = st.integers(1, 300).flatmap(lambda boots: st.tuples(st.integers(0, boots), st.just(boots)))
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stand_in
+from conftest import THREE, small_text
 
 import mcsim
 from mcsim.cli import run_cli
@@ -18,20 +19,9 @@ from mcsim.run.watch import looks
 from mcsim.simulator import simulator
 from mcsim.store.result import Result
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free", "mail-both"]
-ram = ["31M", "32M", "33M"]
-boots = 3000
-[workload]
-recordings = "C"
-"""
+SMALL = small_text(THREE, "31M 32M 33M", boots=3000)
 
-
-@pytest.fixture(autouse=True)
-def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    stand_in.use_stand_in(monkeypatch, tmp_path)
+pytestmark = pytest.mark.usefixtures("stand_in_kernel")
 
 
 def small(rules: str, text: str = SMALL) -> experiment.Experiment:

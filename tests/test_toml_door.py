@@ -18,10 +18,11 @@ from mcsim.errors import LONGEST_PLACE, LONGEST_WORDS, UserError
 from mcsim.kernels.jit.rng import FACTOR_BITS, FACTOR_TABLE_BITS
 from mcsim.model import experiment, units, variants
 from mcsim.model.settings import Setting
-from mcsim.model.template import TEMPLATE
+from mcsim.model.shipped import template
 from mcsim.simulator.simulator import lognormal_factors
+from tests.machines import BOARD
 
-TEXTS = [path.read_text(encoding="utf-8") for path in experiment.shipped().values()] + [TEMPLATE]
+TEXTS = [path.read_text(encoding="utf-8") for path in experiment.shipped().values()] + [template()]
 FULL = """
 [experiment]
 name = "full"
@@ -31,7 +32,8 @@ ram = ["31M..33M step 1M", "64M"]
 boots = 20
 seed = 3
 [machine]
-pointer_bits = 64
+board = "m5208evb"
+min_free_kbytes = 1024
 [workload]
 recordings = "C"
 [timing]
@@ -219,7 +221,7 @@ def test_a_set_key_gives_the_same_experiment_again_from_the_text_that_is_kept(ke
         ("stop.relative_half_width=inf", "finite"),
         ("timing.jitter=2.0", "2.0 is not a whole number"),
         ("timing.jitter=false", "False is not a whole number"),
-        ("machine.pointer_bits=32.0", "32.0 is not a whole number"),
+        ("machine.min_free_kbytes=32.0", "32.0 is not a whole number"),
         ('workload.recordings=""', "'' is not a shipped set"),
         ("workload.recordings=../x", "'../x' is not a shipped set"),
         ('workload.recordings="/"', "'/' is not a shipped set"),
@@ -272,7 +274,7 @@ def test_the_largest_and_the_smallest_factor_that_are_drawn_have_room_in_the_ker
         ),
         (b"[host_load]\nboot_median = 10.0\nboot_sigma = 2.0\nwithin_sigma = 0.3\n", "factors of 2048 and more"),
         (b"[host_load]\nboot_median = 1e-9\nboot_sigma = 2.0\nwithin_sigma = 0.3\n", "a number from 0.01 to 10"),
-        (b"[timing]\nboot_median = 10.0\n", "boot_median below"),
+        (b'board = "m5208evb"\n[timing]\nboot_median = 10.0\n', "boot_median below"),
     ],
 )
 def test_a_timing_file_of_a_workload_goes_through_the_same_door(text: bytes, words: str, tmp_path: Path) -> None:
@@ -306,7 +308,8 @@ def test_a_long_line_of_variants_ends_and_a_long_list_is_refused() -> None:
         for number in range(variants.MAX_OWN)
     )
     last = SMALL.replace("tail-free", f"v{variants.MAX_OWN - 1}")
-    assert experiment.parse(last + chain, "small.toml").variants[1].policies == variants.SHIPPED["maple-naive"].policies
+    same = variants.shipped_variants()["maple-naive"].policies.on(BOARD)
+    assert experiment.parse(last + chain, "small.toml").variants[1].policies == same
     with pytest.raises(UserError, match="at most 200 own variants"):
         experiment.parse(f'{last}{chain}[variants.more]\nbased_on = "pre-maple"\n', "small.toml")
 
@@ -341,7 +344,7 @@ def test_sizes_of_other_numerals_and_lengths_are_read_or_refused_at_once() -> No
 
 
 def test_a_cell_that_the_sweep_leaves_out_is_refused_by_name() -> None:
-    tasks = experiment.parse(TEMPLATE, "my.toml").tasks("d")
+    tasks = experiment.parse(template(), "my.toml").tasks("d")
     with pytest.raises(
         UserError, match=r"\[sweep\] of this experiment leaves out my-fix at 64M\n  valid: with my-fix: 30M"
     ):
@@ -364,7 +367,7 @@ def test_a_cell_that_the_sweep_leaves_out_is_refused_by_name() -> None:
         ("skipped", [["mine", 1]], "is not a cell"),
         ("stop", {"decided": "x", "level": 0.95}, "stop.decided"),
         ("stop", {"wall_time": 1e300, "level": 0.95}, "stop.wall_time"),
-        ("machine", {"board": "x"}, "machine.board"),
+        ("board", {"name": "x"}, "board.description: is missing"),
         ("timing", {"boot_median": 1e-9}, "timing.boot_median"),
         ("workload", "a\x1bb", "workload: has control characters"),
         ("more", 1, "more: unknown key"),

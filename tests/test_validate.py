@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import stand_in
+from conftest import ROOT
 from scipy.stats import beta, binom, binomtest
 
 from mcsim.cli import run_cli
@@ -21,11 +22,11 @@ from mcsim.fidelity.model.counterfactual import (
     programs,
     recorded_orders,
 )
-from mcsim.fidelity.model.counts import Cell, Place, open_counts_file, read_counts
 from mcsim.fidelity.model.predict import Prediction, SeriesLoad, Simulation, Weights, experiment, predict
-from mcsim.fidelity.model.recorded_kernels import NEW, OLD, recorded_variants, tail_of
 from mcsim.fidelity.model.report import counterfactual_page, draw, page
+from mcsim.model.counts import Cell, Place, open_counts_file, read_counts
 from mcsim.model.experiment import HostLoad
+from mcsim.model.recorded_kernels import NEW, OLD, recorded_variants, tail_of
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 from mcsim.simulator.single_program import SingleProgram
@@ -407,7 +408,7 @@ def test_every_shipped_program_with_lanes_is_taken_if_none_is_named() -> None:
     found = programs()
     assert [sum(program.environment == name for program in found) for name in ("C", "N")] == [21, 6]
     with pytest.raises(UserError, match="pre-init phase only"):
-        folder = Path(__file__).parents[1] / "experiments" / "recordings" / "N" / "pre-init" / "first"
+        folder = ROOT / "experiments" / "recordings" / "N" / "pre-init" / "first"
         programs([str(folder / "N_V0_64MB_j0_a.npz")])
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import DATA
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,14 +19,13 @@ from mcsim.fidelity import allocators as conform
 from mcsim.fidelity.allocators import buddy, maple, vectors
 from mcsim.fidelity.allocators.maple import Indices
 from mcsim.fidelity.allocators.report import first_mismatch, labels
-from mcsim.fidelity.model.counts import MAX_COUNT, read_counts
 from mcsim.fidelity.model.score import PROBABILITIES, predictive
 from mcsim.files import csv_of, csv_safe
+from mcsim.model.counts import MAX_COUNT, read_counts
 
 pytestmark = pytest.mark.compact
 
 EXAMPLES = int(os.environ.get("MCSIM_EXAMPLES", "200"))
-DATA = Path(__file__).parent / "data"
 COUNTS_HEADER = "env,variant,ram_mb,jitter,boots,failures,use\n"
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 import stand_in
+from conftest import small
 
 import mcsim
 from mcsim.cli import run_cli
@@ -14,21 +15,11 @@ from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 from mcsim.store.result import Result
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free"]
-ram = ["31M", "32M"]
-boots = 100
-[workload]
-recordings = "C"
-"""
-
 
 @pytest.fixture(autouse=True)
 def result(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Result:
     stand_in.use_stand_in(monkeypatch, tmp_path)
-    return mcsim.run(experiment.parse(SMALL, "small.toml"), out="here")
+    return mcsim.run(small(), out="here")
 
 
 def change_one_boot(result: Result) -> None:

@@ -5,27 +5,18 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 import stand_in
+from conftest import HANGS, small_text, wait_until
 
 import mcsim
 from mcsim.model import experiment
 
-SMALL = """
-[experiment]
-name = "small"
-variants = ["maple-naive", "tail-free"]
-ram = ["31M", "32M"]
-boots = 2000
-seed = 3
-[workload]
-recordings = "C"
-"""
+SMALL = small_text(boots=2000)
 # `mcsim` on the stand-in for the kernels; `before(first, count)` is what a test wants to happen before a chunk.
 SCRIPT = """
 import hashlib, os, signal, sys, time
@@ -80,15 +71,9 @@ def running(folder: Path, before: str, *options: str) -> Iterator["subprocess.Po
         process.wait()
 
 
-def wait_for_files(folder: Path, pattern: str, count: int) -> None:
-    deadline = time.monotonic() + 60
-    while len(list(folder.rglob(pattern))) < count and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
 def last_words(process: "subprocess.Popen[str]") -> str:
     """What the command said, when the last process that holds its end of the pipe has ended: workers, too."""
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=HANGS)
     return errors
 
 
@@ -120,7 +105,7 @@ def test_a_worker_that_is_killed_is_one_message_and_the_same_command_continues(
 @pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM])
 def test_workers_end_when_their_parent_is_killed(signal_number: signal.Signals, tmp_path: Path) -> None:
     with running(tmp_path, SLOWLY, "--backend", "processes") as process:
-        wait_for_files(tmp_path, "*.parquet", 4)
+        wait_until(lambda: len(list(tmp_path.rglob("*.parquet"))) >= 4, process)
         process.send_signal(signal_number)
         last_words(process)
     assert process.returncode != 0
@@ -131,7 +116,7 @@ def test_workers_end_when_their_parent_is_killed(signal_number: signal.Signals, 
 @pytest.mark.parametrize("moment", ["manifest.json", "begun"], ids=["while workers start", "while a boot takes long"])
 def test_ctrl_c_is_answered_at_once(moment: str, backend: str, tmp_path: Path) -> None:
     with running(tmp_path, FOR_MINUTES, "--backend", backend) as process:
-        wait_for_files(tmp_path, moment, 1)
+        wait_until(lambda: list(tmp_path.rglob(moment)), process)
         os.killpg(process.pid, signal.SIGINT)
         errors = last_words(process)
     assert process.returncode == 130, errors

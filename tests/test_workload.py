@@ -5,19 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import RECORDINGS
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.kernels.boot.sched import Timing
-from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload import load, shipped_workloads
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import read_recording
 from tests.kernel_boots import outcomes_of
-
-RECORDINGS = Path(__file__).parent / "data" / "recordings"
+from tests.machines import BOARD, policy
 
 
 def equal(one: RecordedProgram, other: RecordedProgram) -> bool:
@@ -27,19 +26,19 @@ def equal(one: RecordedProgram, other: RecordedProgram) -> bool:
 
 
 def test_the_shipped_sets_mix_at_least_ten_recordings_with_more_pre_init_phases() -> None:
-    workload = load("C")
+    workload = load("C", BOARD)
     assert len(workload.user_phases) >= 10
     assert len(workload.programs) > len(workload.user_phases)
     assert {program.environment for program in workload.programs} == {"C"}
     assert {program.ram_mb for program in workload.user_phases} == {64}
     assert len({program.sha256 for program in workload.programs}) == len(workload.programs)
-    assert len(load("N").user_phases) == 6
+    assert len(load("N", BOARD).user_phases) == 6
 
 
 @pytest.mark.parametrize("path", sorted(RECORDINGS.glob("*.npz")), ids=lambda path: path.stem)
 def test_the_shipped_programs_are_what_the_extractor_makes_of_their_source(path: Path) -> None:
-    made = extract(read_recording(path))
-    shipped = {program.sha256: program for program in load(made.environment).programs}
+    made = extract(read_recording(path, BOARD))
+    shipped = {program.sha256: program for program in load(made.environment, BOARD).programs}
     assert equal(made, shipped[made.sha256])
 
 
@@ -48,11 +47,11 @@ def test_an_imported_folder_boots(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert run_cli(["import", *sources, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     assert all(Path(source).stem in printed for source in sources)
-    workload = load(tmp_path)
+    workload = load(tmp_path, BOARD)
     assert len(workload.user_phases) == len(sources)
     factors = lognormal_factors(0.15)
-    policy = SHIPPED["linux-6.1.y"].policies.for_kernels()
-    outcomes = outcomes_of(workload.arrays, policy, Timing(factors, factors, 0), ram_mb=64, seed=1, count=4)
+    policies = policy("linux-6.1.y")
+    outcomes = outcomes_of(workload.arrays, policies, Timing(factors, factors, 0), ram_mb=64, seed=1, count=4)
     assert not outcomes["failed"].any()
     assert (outcomes["time_us"] > 1_000_000).all()
 
@@ -60,27 +59,27 @@ def test_an_imported_folder_boots(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_pre_init_only_leaves_the_user_phase_out(tmp_path: Path) -> None:
     source = str(sorted(RECORDINGS.glob("*.npz"))[0])
     assert run_cli(["import", source, "--pre-init-only", "--out", str(tmp_path)]) == 0
-    program = RecordedProgram.read(next(tmp_path.glob("*.npz")))
+    program = RecordedProgram.read(next(tmp_path.glob("*.npz")), BOARD)
     assert len(program.pre_init) > 500
     assert not program.has_lanes
     with pytest.raises(UserError, match="user phase"):
-        load(tmp_path)
+        load(tmp_path, BOARD)
 
 
 def test_a_failing_process_has_a_name() -> None:
-    workload = load("C")
+    workload = load("C", BOARD)
     assert workload.process_name(0, 1) == "init"
     assert workload.process_name(0, 0) == "kernel"
 
 
 def test_the_digest_depends_on_the_programs(tmp_path: Path) -> None:
-    assert load("C").digest != load("N").digest
-    assert load("C").digest == load(shipped_workloads()["C"]).digest
+    assert load("C", BOARD).digest != load("N", BOARD).digest
+    assert load("C", BOARD).digest == load(shipped_workloads()["C"], BOARD).digest
 
 
 def test_an_unknown_workload_is_refused_with_what_there_is() -> None:
     with pytest.raises(UserError, match="no such workload: 'D'") as caught:
-        load("D")
+        load("D", BOARD)
     assert "C, N" in str(caught.value)
 
 

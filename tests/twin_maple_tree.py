@@ -1,4 +1,4 @@
-"""A slow, plain twin of a maple tree's content, and what is read out of a tree; the structure: boot/invariants.py.
+"""A slow, plain twin of a maple tree's content, and what is read out of a tree; the structure: probe/invariants.py.
 
 The twin knows ranges only. The readers use no function of the kernels.
 """

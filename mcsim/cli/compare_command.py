@@ -92,7 +92,7 @@ def compare(
 def _counts(
     loaded: Result, path: Path, baseline: str | None, ram: tuple[str, ...], delta: float, level: float
 ) -> pl.DataFrame:
-    from mcsim.fidelity.model.counts import read_counts
+    from mcsim.model.counts import read_counts
     from mcsim.studies.compare import compare_counts
 
     names = [each.name for each in loaded.experiment.variants]
@@ -102,7 +102,7 @@ def _counts(
 
 def gate_code(frame: pl.DataFrame) -> int:
     """Worst verdict as exit code; no row at all is undecided."""
-    from mcsim.studies.compare import DIFFERS, UNDECIDED
+    from mcsim.stats.verdicts import DIFFERS, UNDECIDED
 
     differs = frame.filter(frame["verdict"] == DIFFERS)
     if (differs["difference"] > 0.0).any():

@@ -107,7 +107,7 @@ def min_ram(
 
 def exit_code(frame: pl.DataFrame) -> int:
     """What the largest size says, if it is not safe."""
-    from mcsim.studies.min_ram import SAFE, UNDECIDED
+    from mcsim.stats.scan import SAFE, UNDECIDED
 
     last = frame["verdict"][-1]
     return 0 if last == SAFE else EXIT_UNDECIDED if last == UNDECIDED else EXIT_UNSAFE
@@ -141,7 +141,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def _answer(frame: pl.DataFrame) -> list[str]:
     from mcsim.model.units import format_size
-    from mcsim.studies.min_ram import SAFE, UNSAFE, answer, ranges
+    from mcsim.stats.scan import SAFE, UNSAFE, answer
+    from mcsim.studies.min_ram import ranges
 
     words = dict(zip(frame["ram_bytes"], frame["verdict"], strict=True))
     sizes = sorted(words)

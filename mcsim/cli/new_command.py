@@ -23,17 +23,18 @@ def new(name: str) -> None:
     from mcsim.errors import UserError
     from mcsim.files import is_folder, write_new, written
     from mcsim.model.experiment import parse
-    from mcsim.model.template import TEMPLATE
+    from mcsim.model.shipped import template
 
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
-    parse(TEMPLATE, path)  # also checks the name
+    text = template()
+    parse(text, path)  # also checks the name
     if not is_folder(path.parent):
         raise UserError("no such folder", file=path.parent, valid="a folder that exists")
     if os.path.lexists(path):
         raise UserError("exists", file=path, valid="another name")
     schema_file = path.parent / SCHEMA_FILE
     with written(path, valid="a writable folder"):
-        write_new(path, TEMPLATE.encode())
+        write_new(path, text.encode())
     with written(schema_file, valid="a writable folder"):
         if not os.path.lexists(schema_file):
             write_new(schema_file, _schema().encode())

@@ -122,7 +122,7 @@ def _share(row: dict[str, Any]) -> str:
 
 
 def _method(found: Sensitivity, level: str) -> list[str]:
-    from mcsim.studies.sensitivity import FULL
+    from mcsim.stats.factorial import FULL
 
     count = len(found.factors)
     cells = f"all {found.cells} combinations" if count <= FULL else f"{found.cells} of {2**count} combinations"

@@ -129,10 +129,10 @@ def _validate(counts: Path | None, simulation: Simulation) -> bool:
 
 def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     """Predictions of an environment that nobody has counted."""
-    from mcsim.fidelity.model.counts import JITTERS, Place
     from mcsim.fidelity.model.predict import predict
     from mcsim.fidelity.model.report import prediction_frame, prediction_page
     from mcsim.files import write_each
+    from mcsim.model.counts import JITTERS, Place
     from mcsim.run.progress import for_stderr
     from mcsim.simulator.simulator import kernel_hash, load_workload
     from mcsim.workload import shipped_workloads

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from mcsim.errors import UserError
 from mcsim.files import is_file, parse_json, read_text
-from mcsim.kernels.boot.invariants import check_zone
 from mcsim.kernels.linux.gfp import GFP_KERNEL, GFP_MOVABLE_SHIFT
 from mcsim.kernels.linux.machine import NO_POLICY, Machine
 from mcsim.kernels.linux.memblock import memblock_free_all
@@ -31,6 +30,7 @@ from mcsim.kernels.linux.page_alloc import (
 )
 from mcsim.kernels.linux.slub import make_slub
 from mcsim.kernels.probe import replay as kernel
+from mcsim.kernels.probe.invariants import check_zone
 from mcsim.model.board import Board
 from mcsim.simulator.machine import machine_of
 from mcsim.workload.recording import Columns, Record, read_columns, text_of

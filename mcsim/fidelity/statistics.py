@@ -16,7 +16,7 @@ from scipy.stats import norm
 
 from mcsim.stats.intervals import Interval, interval
 from mcsim.stats.sequences import PRIOR
-from mcsim.studies.compare import DIFFERS, EQUIVALENT, estimates, judge
+from mcsim.stats.verdicts import DIFFERS, EQUIVALENT, estimates, judge
 
 LEVEL = 0.95
 LOOKS, STEP = 1000, 10  # a look every 10 boots, up to 10,000

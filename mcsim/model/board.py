@@ -1,6 +1,6 @@
 """Boards: what a machine is, as a file. Nothing else in mcsim knows a fact of one.
 
-A shipped board is named in an experiment (`[machine] board = "m5208evb"`), a board of one's own by its path.
+A shipped board is named in an experiment (`[machine] board = "NAME"`), a board of one's own by its path.
 """
 
 from __future__ import annotations

@@ -389,6 +389,13 @@ class Experiment:
         ]
 
 
+def number_of_boots(boots: int) -> int:
+    """The number of boots asked for. UserError for one that no run may have."""
+    if not 1 <= boots <= MAX_BOOTS:
+        raise UserError(f"{boots} is out of range", key="--boots", valid=BOOTS_SYNTAX)
+    return boots
+
+
 def select(tasks: Sequence[Task], variant_names: Iterable[str] = (), ram: Iterable[str] = ()) -> list[Task]:
     """The tasks of the named variants and RAM sizes (all where none is named)."""
     names, sizes = list(variant_names), {size for text in ram for size in _option_sizes(text)}

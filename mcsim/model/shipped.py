@@ -13,3 +13,8 @@ def shipped_folder() -> Path:
 def shipped_files(kind: str = "") -> dict[str, Path]:
     """TOML files by name: experiments, or those of the folder `kind`."""
     return {path.stem: path for path in sorted((shipped_folder() / kind).glob("*.toml"))}
+
+
+def template() -> str:
+    """The experiment that `mcsim new` writes."""
+    return (shipped_folder() / "templates" / "experiment.toml").read_text(encoding="utf-8")

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.report import plot
 from mcsim.report.comparison import blocks
-from mcsim.studies.compare import DIFFERS, EQUIVALENT, POOLED
+from mcsim.stats.verdicts import DIFFERS, EQUIVALENT
+from mcsim.studies.compare import POOLED
 
 if TYPE_CHECKING:
     import polars as pl

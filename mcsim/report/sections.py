@@ -18,8 +18,9 @@ from mcsim.report import figures, mail, text
 from mcsim.report.comparison import p_relation, p_words, rate
 from mcsim.report.verdict import how_sure, listed, points, verdict
 from mcsim.stats.intervals import interval
+from mcsim.stats.verdicts import DIFFERS
 from mcsim.store.summary import CLASSES
-from mcsim.studies.compare import DIFFERS, POOLED, compare, compare_counts
+from mcsim.studies.compare import POOLED, compare, compare_counts
 
 if TYPE_CHECKING:
     import polars as pl
@@ -540,7 +541,7 @@ def real_boots_section(view: View) -> Section | None:
     """Failure counts of real boots beside ours, where the workload is the one that was counted."""
     from pathlib import Path
 
-    from mcsim.fidelity.model.counts import open_counts_file, read_counts
+    from mcsim.model.counts import open_counts_file, read_counts
 
     experiment = view.result.experiment
     if not mail.belongs_beside(experiment):

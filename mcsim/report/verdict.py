@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mcsim.report.comparison import blocks, p_relation, rate
 from mcsim.report.text import percent
-from mcsim.studies.compare import DIFFERS, EQUIVALENT, POOLED, UNDECIDED
+from mcsim.stats.verdicts import DIFFERS, EQUIVALENT, UNDECIDED
+from mcsim.studies.compare import POOLED
 
 if TYPE_CHECKING:
     import polars as pl

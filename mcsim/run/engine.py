@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import math
-import os
 import platform
 import secrets
 import time
@@ -235,9 +234,11 @@ def _chunks(gaps: Sequence[Gap], size: ChunkSize) -> Iterator[Chunk]:
 
 
 def workers_or_all(workers: int | None) -> int:
-    """The number asked for, or that of the processors this process may use."""
+    """The number asked for, or that of the processors this process may use: by its affinity and its control group."""
     if workers is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        import joblib
+
+        return int(joblib.cpu_count())
     if not 1 <= workers <= MAX_WORKERS:
         valid = f"a whole number from 1 to {MAX_WORKERS}"
         raise UserError(f"{workers} is not a number of workers", key="--workers", valid=valid)

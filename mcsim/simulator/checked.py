@@ -1,4 +1,4 @@
-"""Checked boots: all invariants of kernels/boot/invariants.py after each request, and the same outcomes as ever."""
+"""Checked boots: all invariants of kernels/probe/invariants.py after each request; outcomes are the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
     """
     import numpy as np
 
-    from mcsim.kernels.boot import batch, invariants
+    from mcsim.kernels.boot import batch
+    from mcsim.kernels.probe import invariants
 
     used = simulator_of(task, source)
     program, timing, sched, boot = used.cell
@@ -45,7 +46,7 @@ def simulate(task: Task, source: str, first: int, count: int) -> tuple[NDArray[n
 
 def number_of_invariants() -> int:
     """How many there are."""
-    from mcsim.kernels.boot.invariants import INVARIANTS
+    from mcsim.kernels.probe.invariants import INVARIANTS
 
     return len(INVARIANTS)
 
@@ -59,8 +60,9 @@ def indices_are_checked() -> bool:
 
 def _place(task: Task, program: Program, lanes: Sched, at: NDArray[np.int64]) -> str:
     """The request after which something was wrong: `boot 7 of mail-both at 32M, after request 12 (mmap)`."""
-    from mcsim.kernels.boot import invariants, sched
     from mcsim.kernels.boot import program as flat
+    from mcsim.kernels.boot import sched
+    from mcsim.kernels.probe import invariants
 
     number, position, row = (int(at[each]) for each in (invariants.BOOT_NUMBER, invariants.POSITION, invariants.ROW))
     start = f"boot {number} of {task.label}"

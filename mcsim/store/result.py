@@ -13,7 +13,7 @@ from mcsim.store.store import Store
 if TYPE_CHECKING:
     import polars as pl
 
-    from mcsim.run.check import Checked
+    from mcsim.store.checked import Checked
 
 
 class Result:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
-FORMAT = 2  # of the folder
+FORMAT = 3  # of the folder
 DAMAGED = "delete this file and run the same command again: it simulates the same boots"
 MAX_CHUNK = 1 << 16  # boots
 MAX_CHUNK_BYTES = 16 << 20  # of its file

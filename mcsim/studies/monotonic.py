@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from mcsim.model.units import format_size
 from mcsim.stats.intervals import check_level
-from mcsim.studies.compare import DELTA, estimates, failures_in_common, failures_of, judge
+from mcsim.stats.verdicts import estimates, judge
+from mcsim.studies.compare import DELTA, failures_in_common, failures_of
 
 if TYPE_CHECKING:
     import polars as pl

@@ -1,27 +1,12 @@
-"""Which factor of timing or workload moves P(OOM) of one variant at one RAM size most.
+"""Which factor of timing or workload moves P(OOM) of one variant at one RAM size most (mcsim/stats/factorial.py).
 
-Factors of the experiment (timing, policies) are varied together: a two-level factorial design, in which every cell
-boots the same boots (boot k meets the same random numbers). The effect of a factor is the mean P of the cells at its
-high level less that of the cells at its low one; the interaction of two is the same for the cells at which both are
-high or both low, against the others, which is half of what the one changes in the effect of the other. Either way one
-half of the cells is compared with the other half on the same boots, so that a boot contributes one net difference and
-is the unit: mcsim/stats/paired.py has the interval and the test.
-
-Up to four factors all combinations are run. From five on the half in which the product of all signs is +1: then main
-effects and interactions of two factors are mixed only with interactions of three and more (G. E. P. Box, J. S. Hunter,
-Technometrics 3, 1961: resolution V and above).
-
-Factors of the workload are drawn anew in each boot: how P differs between recordings, and between pre-init phases. With
-Y = 1 for a failing boot, the mean of Y Y' over pairs of boots that have the recording in common and not the phase, less
-that over pairs that have neither in common, estimates the variance of P between recordings without bias; for phases the
-same (moments of crossed random effects: A. B. Owen, Annals of Applied Statistics 1, 2007). It may come out below 0. Its
-error is that of the jackknife over recordings, or over phases (J. W. Tukey, 1958).
+Factors of the experiment (timing, policies) are varied together; recordings and pre-init phases are drawn anew in each
+boot.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.stats import paired
+from mcsim.stats.factorial import between, design, effects
 from mcsim.stats.intervals import check_level
-from mcsim.stats.multiple import holm
-from mcsim.studies.study import everywhere, first_boots, named
+from mcsim.studies.study import any_size, everywhere, first_boots, named, simulated
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,7 +28,6 @@ if TYPE_CHECKING:
 
 FACTOR_SYNTAX = "KEY=LOW,HIGH, as gap_sigma=0.05,0.22; KEY is one of "
 MOST_FACTORS = 7  # 64 cells
-FULL = 4  # factors of which all combinations are run
 BOOTS = 1000
 
 
@@ -79,87 +62,10 @@ class Sensitivity(NamedTuple):
     mean: float
 
 
-def design(factors: int) -> NDArray[np.int8]:
-    """Signs, int8[cells, factors]: all combinations, or the half whose product is +1."""
-    signs = np.array(list(itertools.product((-1, 1), repeat=factors)), np.int8)
-    return signs if factors <= FULL else signs[signs.prod(axis=1) == 1]
-
-
-def effects(failed: NDArray[np.bool_], signs: NDArray[np.int8], level: float) -> list[dict[str, Any]]:
-    """Main effects and interactions of two factors, in the order of the factors.
-
-    failed: bool[cells, boots]. Each has the `places` of its factors, difference, low, high, p_value, adjusted.
-    """
-    count = signs.shape[1]
-    rows: list[dict[str, Any]] = []
-    for places in [*itertools.combinations(range(count), 1), *itertools.combinations(range(count), 2)]:
-        high = signs[:, list(places)].prod(axis=1) > 0
-        net = paired.net_differences(failed[high], failed[~high])
-        low_end, high_end = paired.interval(net, level)
-        difference = paired.difference(net)
-        rows.append(
-            {
-                "places": places,
-                "difference": difference,
-                "low": low_end,
-                "high": high_end,
-                "p_value": paired.p_value(net),
-            }
-        )
-    for row, adjusted in zip(rows, holm([row["p_value"] for row in rows]), strict=True):
-        row["adjusted"] = adjusted
-    return rows
-
-
-def between(
-    failed: NDArray[np.bool_], group: NDArray[np.integer], other: NDArray[np.integer]
-) -> tuple[float, float, float]:
-    """Variance of P between the levels of `group`, its share of P (1 - P), and the standard error of the share.
-
-    failed: bool[cells, boots], group and other: of each boot. Means over the cells. NaN where no two boots differ in
-    the level as needed, or all boots of all cells end alike.
-    """
-    _, group = np.unique(group, return_inverse=True)
-    _, other = np.unique(other, return_inverse=True)
-    groups, others = int(group.max()) + 1, int(other.max()) + 1
-    place = group * others + other
-    boots = np.bincount(place, minlength=groups * others).reshape(groups, others).astype(float)
-    failures = [
-        np.bincount(place, weights=cell, minlength=groups * others).reshape(groups, others).astype(float)
-        for cell in failed
-    ]
-    variance, share = _shares(boots, failures)
-    without = [
-        _shares(np.delete(boots, each, 0), [np.delete(cell, each, 0) for cell in failures])[1] for each in range(groups)
-    ]
-    error = math.sqrt((groups - 1) / groups * float(np.square(np.array(without) - np.mean(without)).sum()))
-    return variance, share, error
-
-
-def _shares(boots: NDArray[np.float64], failures: Sequence[NDArray[np.float64]]) -> tuple[float, float]:
-    """Mean variance between rows, and its share, from boots and failures float64[rows, columns] of each cell."""
-    moments = np.array([_pairs(cell) for cell in failures])
-    same_row, neither = _pairs(boots)
-    total = boots.sum()
-    p = np.array([cell.sum() for cell in failures]) / total if total else np.zeros(len(failures))
-    whole = float((p * (1.0 - p)).mean())
-    if same_row == 0.0 or neither == 0.0:
-        return math.nan, math.nan
-    variance = float((moments[:, 0] / same_row - moments[:, 1] / neither).mean())
-    return variance, variance / whole if whole else math.nan
-
-
-def _pairs(count: NDArray[np.float64]) -> tuple[float, float]:
-    """Ordered pairs of things counted in a table: in the same row but not column, and in neither the same."""
-    cells = float((count**2).sum())
-    rows, columns = float((count.sum(axis=1) ** 2).sum()), float((count.sum(axis=0) ** 2).sum())
-    return rows - cells, float(count.sum() ** 2) - rows - columns + cells
-
-
 def parse_factor(text: str) -> Factor:
     """A factor as people write it; UserError names what is valid."""
     from mcsim.model.experiment import Timing
-    from mcsim.model.variants import Policies
+    from mcsim.model.release import Policies
 
     known = [name for name in [*Timing.model_fields, *Policies.model_fields] if name != "tick_phase"]
     valid = FACTOR_SYNTAX + ", ".join(known)
@@ -199,9 +105,8 @@ def cell(experiment: Experiment, variant: str, factors: Sequence[Factor], signs:
 
     from mcsim.model import variants
     from mcsim.model.experiment import Timing
-    from mcsim.model.release import shipped_variants
+    from mcsim.model.release import Policies, shipped_variants
     from mcsim.model.section import user_error
-    from mcsim.model.variants import Policies
 
     levels = {each.name: each.high if sign > 0 else each.low for each, sign in zip(factors, signs, strict=True)}
     changed = {key: value for key, value in levels.items() if key in Timing.model_fields}
@@ -244,19 +149,12 @@ def sensitivity(
     results/NAME-sensitivity) with a result folder for each variant and cell; boots that these hold are not simulated
     again. progress: makes one for each cell.
     """
-    import mcsim
-    from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS
-    from mcsim.model.units import parse_size
+    from mcsim.model.experiment import number_of_boots
     from mcsim.run.progress import Silent
 
     check_level(level)
-    if not 1 <= boots <= MAX_BOOTS:
-        raise UserError(f"{boots} is out of range", key="--boots", valid=BOOTS_SYNTAX)
-    try:
-        size = parse_size(ram)
-        experiment.board.check_ram(size)
-    except UserError as error:
-        raise error.at(key="--ram") from None
+    number_of_boots(boots)
+    size = any_size(experiment, ram)
     chosen = [parse_factor(each) for each in factors] or default_factors(experiment.timing)
     _check_factors(chosen)
     base = everywhere(experiment, f"{experiment.name}-sensitivity")
@@ -271,7 +169,7 @@ def sensitivity(
         name = _name(chosen, signs[number])
         show = make_progress()
         show.say(f"cell {number + 1} of {len(cells)}: {name.replace(',', ', ')}")
-        done = mcsim.run(each, boots=boots, out=folder / variant / name, workers=workers, ram=[ram], progress=show)
+        done = simulated(each, folder / variant / name, boots, [ram], workers=workers, progress=show)
         (task,) = (task for task in done.tasks if task.ram == size)
         outcomes = first_boots(done.store, task, boots)
         failed[number] = outcomes["failed"].to_numpy() != 0

@@ -6,6 +6,8 @@ The stop rules of the experiment would end a cell before, and its sweep may leav
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from mcsim.model.experiment import Experiment, Task
-    from mcsim.model.variants import Variant
+    from mcsim.model.release import Variant
+    from mcsim.run.progress import Progress
+    from mcsim.store.result import Result
     from mcsim.store.store import Store
 
 
@@ -27,6 +31,57 @@ def named(experiment: Experiment, name: str) -> Variant:
         what = f"{name!r} is not a variant of this experiment{did_you_mean(name, known)}"
         raise UserError(what, key="--variant", valid=", ".join(known))
     return known[name]
+
+
+def any_size(experiment: Experiment, ram: str) -> int:
+    """A RAM size in bytes, of the experiment or not. UserError for one that its machine cannot have."""
+    from mcsim.model.units import parse_size
+
+    try:
+        size = parse_size(ram)
+        experiment.board.check_ram(size)
+    except UserError as error:
+        raise error.at(key="--ram") from None
+    return size
+
+
+def any_cell(experiment: Experiment, variant: str, ram: str) -> Task:
+    """The task of a variant at any RAM size of the machine. UserError if there is no such variant or size."""
+    from mcsim.model.experiment import Task
+    from mcsim.simulator import simulator
+
+    digest = simulator.load_workload(experiment.workload).digest
+    size = any_size(experiment, ram)
+    policies = named(experiment, variant).policies
+    return Task(variant, size, experiment.board, policies, digest, experiment.timing, experiment.seed)
+
+
+def simulated(
+    experiment: Experiment,
+    folder: Path,
+    boots: int,
+    ram: Sequence[str],
+    *,
+    variants: Sequence[str] = (),
+    workers: int | None = None,
+    progress: Progress,
+) -> Result:
+    """The result in `folder`, which has all boots below `boots` of these cells: those that it lacked are simulated."""
+    from mcsim.model.experiment import select
+    from mcsim.run import engine
+    from mcsim.store.result import Result
+    from mcsim.store.store import Store
+
+    engine.run(
+        experiment,
+        Store(folder),
+        lambda tasks: select(tasks, list(variants), list(ram)),
+        boots=boots,
+        workers=engine.workers_or_all(workers),
+        backend="threads",
+        progress=progress,
+    )
+    return Result(folder)
 
 
 def everywhere(experiment: Experiment, name: str) -> Experiment:

@@ -60,7 +60,7 @@ class Image(Section):
     text: Bytes = Field(description=SIZE_SYNTAX)
     data: Bytes = Field(default=0, description=SIZE_SYNTAX)
     bss: Bytes = Field(default=0, description=SIZE_SYNTAX)
-    stack: Bytes = Field(default=8192, description=SIZE_SYNTAX)
+    stack: Bytes = Field(default=8 << 10, description=SIZE_SYNTAX)
     relocations: int = Field(default=0, ge=0, le=1 << 24, description="a whole number, 4 bytes each")
     ram: bool = Field(default=True, description="true (text and data in one mapping) or false (the text is shared)")
 

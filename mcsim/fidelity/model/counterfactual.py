@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.fidelity.model.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.files import is_file
 from mcsim.kernels.boot import program as flat
 from mcsim.model.board import board_or_only
 from mcsim.model.experiment import recorded_board
+from mcsim.model.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.model.release import Policies
 from mcsim.simulator.single_program import SingleProgram
 from mcsim.workload.mixture import recordings_folder

@@ -37,9 +37,8 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from mcsim.errors import UserError
-from mcsim.fidelity.model.counts import Place, board_of
-from mcsim.fidelity.model.recorded_kernels import DEFINITIONS
 from mcsim.kernels.jit.rng import FACTOR_BITS
+from mcsim.model.counts import Place, board_of
 from mcsim.model.experiment import (
     BOOTS_SYNTAX,
     MAX_BOOTS,
@@ -48,6 +47,7 @@ from mcsim.model.experiment import (
     parse,
     workload_timing,
 )
+from mcsim.model.recorded_kernels import DEFINITIONS
 from mcsim.model.units import format_size
 from mcsim.run import engine
 from mcsim.simulator import simulator

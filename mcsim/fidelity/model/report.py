@@ -19,9 +19,7 @@ from mcsim.fidelity.model.counterfactual import (
     judged,
     medians,
 )
-from mcsim.fidelity.model.counts import Place
 from mcsim.fidelity.model.predict import Prediction
-from mcsim.fidelity.model.recorded_kernels import TAILS, recorded_variants
 from mcsim.fidelity.model.score import (
     ALPHA,
     BASELINE_RAM,
@@ -32,7 +30,9 @@ from mcsim.fidelity.model.score import (
     tail_orders,
 )
 from mcsim.files import csv_of, write_each
+from mcsim.model.counts import Place
 from mcsim.model.experiment import MODEL_VERSION
+from mcsim.model.recorded_kernels import TAILS, recorded_variants
 from mcsim.report.plot import COLOURS, pictures
 from mcsim.report.text import WIDTH, percent
 from mcsim.stats.intervals import interval

@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from mcsim.fidelity.model.counts import Cell, Counts, Place, open_counts_file, read_counts
 from mcsim.fidelity.model.predict import Prediction, Simulation, interval, predict
-from mcsim.fidelity.model.recorded_kernels import NEW, OLD, TAILS
+from mcsim.model.counts import Cell, Counts, Place, open_counts_file, read_counts
+from mcsim.model.recorded_kernels import NEW, OLD, TAILS
 from mcsim.run.progress import Progress
 from mcsim.stats.multiple import holm
 from mcsim.workload import shipped_workloads

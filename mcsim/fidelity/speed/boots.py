@@ -79,7 +79,7 @@ def boots_in(seconds: float) -> int:
 
 
 def two_workers(name: str, settings: Settings) -> Figure:
-    """Seconds of `mcsim.run` with two workers beside those with one, writing of results included."""
+    """Seconds of a run with two workers beside those with one, writing of results included."""
     boots = 32 if settings.quick else boots_in(WORKERS_SECONDS)
     rounds = 1 if settings.quick else WORKERS_ROUNDS
     seconds = [(run_seconds(boots, 2), run_seconds(boots, 1)) for _ in range(rounds)]
@@ -88,13 +88,15 @@ def two_workers(name: str, settings: Settings) -> Figure:
 
 
 def run_seconds(boots: int, workers: int) -> float:
-    """Seconds by the clock on the wall that `mcsim.run` takes for so many boots of the first cell."""
-    import mcsim
+    """Seconds by the clock on the wall that a run takes for so many boots of the first cell."""
+    from mcsim.model.experiment import load
+    from mcsim.run.progress import Silent
+    from mcsim.studies.study import simulated as run
 
     with tempfile.TemporaryDirectory(prefix="mcsim-bench-") as folder:
         start = time.monotonic()
-        cell = {"variants": VARIANTS[:1], "ram": RAM[:1]}
-        mcsim.run(EXPERIMENT, boots=boots, out=Path(folder) / "run", workers=workers, **cell)  # type: ignore[arg-type]
+        cell = {"variants": VARIANTS[:1], "workers": workers, "progress": Silent()}
+        run(load(EXPERIMENT), Path(folder) / "run", boots, RAM[:1], **cell)  # type: ignore[arg-type]
         return time.monotonic() - start
 
 

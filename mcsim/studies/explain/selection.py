@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.model.experiment import BOOTS_SYNTAX, MAX_BOOTS, Experiment, Task, select
+from mcsim.model.experiment import Experiment, Task, number_of_boots, select
 from mcsim.model.units import format_size
 from mcsim.simulator import simulator
 
@@ -36,10 +36,7 @@ def other_task(experiment: Experiment, name: str, task: Task) -> Task:
 
 def boot_count(experiment: Experiment, boots: int | None) -> int:
     """So many boots, or those that the experiment asks for. UserError for a number that no run may have."""
-    wanted = experiment.boots if boots is None else boots
-    if not 1 <= wanted <= MAX_BOOTS:
-        raise UserError(f"{wanted} is out of range", key="--boots", valid=BOOTS_SYNTAX)
-    return wanted
+    return number_of_boots(experiment.boots if boots is None else boots)
 
 
 def first_failing(task: Task, source: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from mcsim.fidelity.model.counts import open_counts_file, read_counts
+from mcsim.model.counts import open_counts_file, read_counts
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import TEXTS, WHOLE, hostile_text, other_bytes, other_text
 from tests.fuzz.oracle import demand

@@ -8,9 +8,9 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mcsim.model.shipped import shipped_folder
 from mcsim.model.experiment import Experiment, canonical_json, load
 from mcsim.model.settings import Setting
+from mcsim.model.shipped import shipped_folder
 from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import TEXTS, hostile_text, other_bytes, other_document, other_text, other_value, toml

@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mcsim.model.shipped import shipped_folder
 from mcsim.model.experiment import workload_timing
+from mcsim.model.shipped import shipped_folder
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import hostile_text, other_bytes, other_document, toml
 from tests.fuzz.oracle import demand

@@ -6,8 +6,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-from mcsim.model.shipped import shipped_folder
 from mcsim.model.experiment import load
+from mcsim.model.shipped import shipped_folder
 from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import gentle_document, hostile_text, other_bytes, other_document, toml

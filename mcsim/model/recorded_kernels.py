@@ -11,7 +11,8 @@ releases of 2022, which allow it: it cannot matter to them, for every store of t
 from collections.abc import Mapping
 from functools import cache
 
-from mcsim.model.variants import Variant, resolve
+from mcsim.model.release import Variant
+from mcsim.model.variants import resolve
 
 RCU = {"maple_rcu": "on"}
 DEFINITIONS: Mapping[str, Mapping[str, str]] = {

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.fidelity.model.recorded_kernels import recorded_variants, tail_of
 from mcsim.files import read_text
 from mcsim.model.board import Board
 from mcsim.model.experiment import recorded_board
+from mcsim.model.recorded_kernels import recorded_variants, tail_of
 
 COLUMNS = ("env", "variant", "ram_mb", "jitter", "boots", "failures", "use")
 JITTERS = (0, 2)
