@@ -15,7 +15,7 @@
 #   make validation       docs/validation.md and results/predictions/N.csv
 #   make results          docs/results/
 #   make explain          docs/explain.md
-#   make performance      docs/performance.md (what mcsim bench prints; best on an idle machine)
+#   make performance      docs/performance.md (what mcsim check speed prints; best on an idle machine)
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
 #   make robustness       docs/robustness.md  (what make fuzz and make faults print)
 #
@@ -61,7 +61,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed
-	$(BIN)/mcsim bench $(ARGS)
+	$(BIN)/mcsim check speed $(ARGS)
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix
@@ -78,9 +78,9 @@ fidelity: .venv/.installed
 
 # Exit code 1 of mcsim says that a threshold was missed: the page shows it.
 validation: .venv/.installed
-	$(BIN)/mcsim validate --predict N
-	$(BIN)/mcsim validate || [ $$? -eq 1 ]
-	$(BIN)/mcsim validate --counterfactual || [ $$? -eq 1 ]
+	$(BIN)/mcsim check model --predict N
+	$(BIN)/mcsim check model || [ $$? -eq 1 ]
+	$(BIN)/mcsim check model --counterfactual || [ $$? -eq 1 ]
 	$(BIN)/python -m docs.update_validation
 
 results: .venv/.installed

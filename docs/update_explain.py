@@ -1,4 +1,4 @@
-"""Put what `mcsim explain` and `mcsim blame` print and draw into docs/explain.md (`make explain`)."""
+"""Put what `mcsim explain` prints and draws into docs/explain.md (`make explain`)."""
 
 import shutil
 import subprocess
@@ -10,7 +10,7 @@ from docs.fill import ROOT, fill, quoted
 
 PAGE = ROOT / "docs" / "explain.md"
 EXPLAIN = "explain mail-2022 --variant maple-naive --ram 33M --boot 0 --compare tail-free"
-BLAME = "blame mail-2022 --variant maple-naive --ram 33M"
+OWNERS = "explain mail-2022 --variant maple-naive --ram 33M --boots 2000"
 PICTURES = {"map": "explain-map", "timeline": "explain-timeline", "map-tail-free": "explain-map-other"}
 
 
@@ -27,7 +27,7 @@ def main() -> None:
         fill(PAGE, "explain", shown(EXPLAIN, "--out", folder))
         for name, picture in PICTURES.items():
             shutil.copyfile(Path(folder) / f"{name}.svg", ROOT / "docs" / f"{picture}.svg")
-    fill(PAGE, "blame", shown(BLAME))
+    fill(PAGE, "owners", shown(OWNERS))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Put what `mcsim conform` and `mcsim replay` print into docs/fidelity.md (`make fidelity`).
+"""Put what `mcsim check allocators` and `mcsim check recordings` print into docs/fidelity.md (`make fidelity`).
 
 Usage: python -m docs.update_fidelity VECTORS RECORDINGS, each a list of files in one word.
 """
@@ -12,8 +12,10 @@ PAGE = ROOT / "docs" / "fidelity.md"
 
 
 def output(command: str, files: str) -> str:
-    """What `mcsim COMMAND FILES` prints; ends this script with its exit code if something differs."""
-    done = subprocess.run([sys.executable, "-m", "mcsim", command, *files.split()], stdout=subprocess.PIPE, text=True)
+    """What `mcsim check COMMAND FILES` prints; ends this script with its exit code if something differs."""
+    done = subprocess.run(
+        [sys.executable, "-m", "mcsim", "check", command, *files.split()], stdout=subprocess.PIPE, text=True
+    )
     if done.returncode:
         sys.exit(done.returncode)
     return quoted(done.stdout)
@@ -22,8 +24,8 @@ def output(command: str, files: str) -> str:
 def main() -> None:
     """Replace what the two commands print."""
     vectors, recordings = sys.argv[1:]
-    fill(PAGE, "conform", output("conform", vectors))
-    fill(PAGE, "replay", output("replay", recordings))
+    fill(PAGE, "allocators", output("allocators", vectors))
+    fill(PAGE, "recordings", output("recordings", recordings))
 
 
 if __name__ == "__main__":

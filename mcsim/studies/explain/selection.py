@@ -10,13 +10,9 @@ from mcsim.simulator import simulator
 LOOKED_AT = 1000  # boots among which a failing one is looked for
 
 
-def one_task(experiment: Experiment, variant: str | None, ram: str | None) -> Task:
-    """The task of that variant and RAM size. UserError if either is missing or unknown, or names more than one."""
-    names, sizes = [each.name for each in experiment.variants], [format_size(each) for each in experiment.ram]
-    if variant is None:
-        raise UserError("is missing", key="--variant", valid=", ".join(names))
-    if ram is None:
-        raise UserError("is missing", key="--ram", valid=", ".join(sizes))
+def one_task(experiment: Experiment, variant: str, ram: str) -> Task:
+    """The task of that variant and RAM size. UserError if either is unknown, or names more than one."""
+    sizes = [format_size(each) for each in experiment.ram]
     tasks = experiment.tasks(simulator.load_workload(experiment.workload).digest)
     chosen = select(tasks, [variant], [ram])
     if len(chosen) != 1:
@@ -34,12 +30,10 @@ def other_task(experiment: Experiment, name: str, task: Task) -> Task:
     return one_task(experiment, name, format_size(task.ram))
 
 
-def boot_count(experiment: Experiment, boots: int | None) -> int:
-    """So many boots, or those that the experiment asks for. UserError for a number that no run may have."""
-    wanted = experiment.boots if boots is None else boots
-    if not 1 <= wanted <= MAX_BOOTS:
-        raise UserError(f"{wanted} is out of range", key="--boots", valid=BOOTS_SYNTAX)
-    return wanted
+def check_boots(boots: int) -> None:
+    """UserError for a number of boots that no run may have."""
+    if not 1 <= boots <= MAX_BOOTS:
+        raise UserError(f"{boots} is out of range", key="--boots", valid=BOOTS_SYNTAX)
 
 
 def first_failing(task: Task, source: str) -> int:
