@@ -1,14 +1,15 @@
 """Boots of a program that no task holds, in work space of their own."""
 
 from types import ModuleType
+from typing import Any
 
 import numpy as np
-from mcsim.kernels.linux.policy import Policy
 
 from mcsim.kernels.boot import batch, boot, sched
 from mcsim.kernels.boot.program import Program
 from mcsim.kernels.boot.sched import Timing
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, LAYOUT_64
+from mcsim.kernels.linux.machine import Policy
+from tests.machines import machine
 
 
 def outcomes_of(
@@ -22,10 +23,15 @@ def outcomes_of(
     count: int = 1,
     bits: int = 32,
     modules: tuple[ModuleType, ModuleType, ModuleType] = (batch, boot, sched),
+    **changes: Any,
 ) -> np.ndarray:
-    """Outcomes of boots `first` to `first` + `count` - 1; `modules` are the kernels, compiled or plain."""
+    """Outcomes of boots `first` to `first` + `count` - 1; `modules` are the kernels, compiled or plain.
+
+    `changes`: facts of the shipped board that are others.
+    """
     batches, boots, scheds = modules
     outcomes = np.zeros(count, batches.OUTCOME)
-    memory = boots.make_boot(program, ram_mb, LAYOUT_64 if bits == 64 else LAYOUT_32)
-    batches.run_boots(program, timing, policy, scheds.make_sched(program), memory, seed, first, outcomes)
+    board = machine(ram_mb, pointer_bits=bits, **changes)
+    memory, lanes = boots.make_boot(program, board, policy), scheds.make_sched(program, board)
+    batches.run_boots(program, timing, lanes, memory, seed, first, outcomes)
     return outcomes

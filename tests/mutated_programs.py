@@ -13,13 +13,12 @@ from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot.batch import OUTCOME, WrongProgramError, run_boots
 from mcsim.kernels.boot.boot import make_boot
 from mcsim.kernels.boot.sched import EXEC_DELAY_DRAWN, Timing, make_sched
-from mcsim.kernels.linux.maple_tree import LAYOUT_32
 from mcsim.model.shipped import shipped_folder
-from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.check import check_program
 from mcsim.workload.handmade import read_workload
 from mcsim.workload.program import RecordedProgram, mix
+from tests.machines import BOARD, machine, policy
 
 ARRAYS = ("pre_init", "op", "lane", "image", "stack_free", "task_free", "record")
 NUMBERS = ("pre_init_handles", "handles", "events", "mms", "mappings")
@@ -31,12 +30,12 @@ TIMING = Timing(lognormal_factors(0.15), lognormal_factors(0.3), EXEC_DELAY_DRAW
 
 def recorded() -> RecordedProgram:
     """A shipped program."""
-    return RecordedProgram.read(shipped_folder() / "recordings" / "C" / "C_V0_64MB_j0_a.npz")
+    return RecordedProgram.read(shipped_folder() / "recordings" / "C" / "C_V0_64MB_j0_a.npz", BOARD)
 
 
 def storm() -> RecordedProgram:
     """A program with mappings of files, and parts of mappings that go."""
-    return read_workload(shipped_folder() / "workloads" / "mmap-storm.toml")
+    return read_workload(shipped_folder() / "workloads" / "mmap-storm.toml", BOARD)
 
 
 def with_cells(program: RecordedProgram, array: str, *cells: tuple[Any, Any, int]) -> RecordedProgram:
@@ -80,17 +79,17 @@ def outcome_of(program: RecordedProgram, variant: str = "linux-6.1.y", ram_mb: i
     `look`, if given, is called with the memory of a boot (kernels/boot/boot.py: Boot) that has an outcome.
     """
     try:
-        check_program(program)
+        check_program(program, BOARD)
     except UserError:
         return "refused"
     arrays = mix([program])
-    sched, boot = make_sched(arrays), make_boot(arrays, ram_mb, LAYOUT_32)
-    policy = SHIPPED[variant].policies.for_kernels()
+    board = machine(ram_mb)
+    sched, boot = make_sched(arrays, board), make_boot(arrays, board, policy(variant))
 
     def run(first: int, count: int) -> list[Any]:
         outcomes = np.zeros(count, OUTCOME)
         try:
-            run_boots(arrays, TIMING, policy, sched, boot, SEED, first, outcomes)
+            run_boots(arrays, TIMING, sched, boot, SEED, first, outcomes)
         except WrongProgramError as error:
             return [(error.why, error.row)]
         if look is not None:
@@ -103,7 +102,7 @@ def outcome_of(program: RecordedProgram, variant: str = "linux-6.1.y", ram_mb: i
         assert batch[0] in alone, "a boot is wrong in a batch only"
         return "wrong"
     for number in range(BOOTS):
-        sched, boot = make_sched(arrays), make_boot(arrays, ram_mb, LAYOUT_32)
+        sched, boot = make_sched(arrays, board), make_boot(arrays, board, policy(variant))
         assert run(number, 1) == [batch[number]], "a boot depends on those before it"
     return "runs"
 

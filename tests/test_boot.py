@@ -7,9 +7,9 @@ import pytest
 from conftest import RECORDINGS
 from joblib import Parallel, delayed
 
+from mcsim.errors import UserError
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot.batch import (
-    NS_PER_COUNT,
     OUTCOME,
     PID_KERNEL,
     WrongProgramError,
@@ -21,23 +21,25 @@ from mcsim.kernels.boot.boot import (
     FAILED_OTHER_PAGE,
     FREED_EARLY,
     RESULT_POSITION,
+    TASK_SLAB_PAGES,
+    TASK_STRUCT_ROOM,
     make_boot,
     place_boot,
 )
 from mcsim.kernels.boot.sched import STREAM_LENGTH, STREAM_RCU_QS, STREAM_TASK_FREE, Timing, make_sched, run_boot
 from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.maple_tree import LAYOUT_32, NODE_SHORTAGE
+from mcsim.kernels.linux.maple_tree import NODE_SHORTAGE
 from mcsim.kernels.linux.nommu import FAILED_MAPPING, REGION_TOP, VMA_NEXT, VMA_REGION, VMA_START
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, largest_free_order, nr_free_pages
 from mcsim.kernels.linux.slub import PAGES, ROW_FAILURES
 from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
-from mcsim.model.variants import SHIPPED
 from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.extract import extract
 from mcsim.workload.program import mix
 from mcsim.workload.recording import read_recording
 from tests.kernel_boots import outcomes_of
+from tests.machines import BOARD, machine, policy
 from tests.plain_kernels import plain_kernels
 from tests.test_sched import login, make_program, page
 
@@ -46,36 +48,33 @@ plain = plain_kernels("boot.batch", "boot.boot", "boot.sched", "linux.maple_tree
 NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")
 NOISY = Timing(lognormal_factors(0.2), lognormal_factors(0.4), 0)
 SEED = 20220601
+NS_PER_COUNT = machine().timer_ns
 HEAD = ("maple-naive", "prealloc-early")
 TAIL = ("tail-free", "mail-both")
 
 
 @functools.cache
 def recorded():
-    return mix([extract(read_recording(RECORDINGS / f"{name}.npz")) for name in NAMES])
+    return mix([extract(read_recording(RECORDINGS / f"{name}.npz", BOARD)) for name in NAMES])
 
 
-def policy(variant):
-    return SHIPPED[variant].policies.for_kernels()
-
-
-def boots(first=0, count=20, ram=32, variant="maple-naive", seed=SEED, program=None, timing=NOISY):
+def boots(first=0, count=20, ram=32, variant="maple-naive", seed=SEED, program=None, timing=NOISY, **changes):
     program = program or recorded()
-    return outcomes_of(program, policy(variant), timing, ram_mb=ram, seed=seed, first=first, count=count)
+    return outcomes_of(program, policy(variant), timing, ram_mb=ram, seed=seed, first=first, count=count, **changes)
 
 
 class Bench:
     """One boot after the other, with a look at the machine in between."""
 
-    def __init__(self, ram=32, variant="maple-naive", program=None):
+    def __init__(self, ram=32, variant="maple-naive", program=None, **changes):
         self.program = program or recorded()
-        self.policy = policy(variant)
-        self.sched = make_sched(self.program)
-        self.boot = make_boot(self.program, ram, LAYOUT_32)
+        board = machine(ram, **changes)
+        self.sched = make_sched(self.program, board)
+        self.boot = make_boot(self.program, board, policy(variant))
 
     def run(self, number):
         outcomes = np.zeros(1, OUTCOME)
-        run_boots(self.program, NOISY, self.policy, self.sched, self.boot, SEED, number, outcomes)
+        run_boots(self.program, NOISY, self.sched, self.boot, SEED, number, outcomes)
         return outcomes[0]
 
     def run_plainly(self, number):
@@ -84,7 +83,7 @@ class Bench:
         draw_recordings(self.program, self.sched, SEED, number, outcomes)
         recording, phase = (int(outcomes[0][name]) for name in ("recording", "pre_init"))
         assert run_boot(self.program, NOISY, self.sched, SEED, number, recording)
-        booted = place_boot(self.boot, self.program, self.policy, self.sched, recording, phase)
+        booted = place_boot(self.boot, self.program, self.sched, recording, phase)
         write_outcome(self.program, self.sched, self.boot, number, recording, not booted, outcomes[0])
         return outcomes[0]
 
@@ -185,10 +184,11 @@ def test_short_cuts_leave_outcomes_and_memory_as_they_are(ram, variant):
     for number in range(30):
         outcome = plain.run_plainly(number)
         assert outcome == quick.run(number) == whole[number]
-        for one, other in ((quick.boot.zone, plain.boot.zone), (quick.boot.maple, plain.boot.maple)):
-            assert all(np.array_equal(*pair) for pair in zip(one, other, strict=True))
-        assert np.array_equal(quick.boot.slub.scalar, plain.boot.slub.scalar)
-        assert np.array_equal(quick.boot.slub.slab, plain.boot.slub.slab)
+        one, other = quick.boot.memory, plain.boot.memory
+        for arrays in zip((*one.zone[:8], *one.maple), (*other.zone[:8], *other.maple), strict=True):
+            assert np.array_equal(*arrays)
+        assert np.array_equal(one.slub.scalar, other.slub.scalar)
+        assert np.array_equal(one.slub.slab, other.slub.slab)
         what, when = quick.stream()
         assert np.array_equal(what, plain.stream()[0][: len(what)])
         assert np.array_equal(when, plain.stream()[1][: len(when)])
@@ -200,14 +200,15 @@ def test_short_cuts_leave_outcomes_and_memory_as_they_are(ram, variant):
 def pages_in_use(bench, phase):
     """By the user phase's blocks, mappings and object caches, and by what the pre-init phase has kept."""
     boot, program = bench.boot, bench.program
+    nommu = boot.memory.nommu
     blocks = boot.handle[boot.handle[:, 0] >= 0]
     used = int((1 << blocks[:, 1]).sum())
-    for vma in boot.nommu.mm[:, 0].tolist():
+    for vma in nommu.mm[:, 0].tolist():
         while vma >= 0:
-            top = boot.nommu.region[boot.nommu.vma[vma, VMA_REGION], REGION_TOP]
-            used += int(top - boot.nommu.vma[vma, VMA_START]) // 8192
-            vma = int(boot.nommu.vma[vma, VMA_NEXT])
-    used += int(boot.slub.scalar[:, PAGES].sum())
+            top = nommu.region[nommu.vma[vma, VMA_REGION], REGION_TOP]
+            used += int(top - nommu.vma[vma, VMA_START]) // 8192
+            vma = int(nommu.vma[vma, VMA_NEXT])
+    used += int(boot.memory.slub.scalar[:, PAGES].sum() + boot.tasks[TASK_SLAB_PAGES])
     first, end, _ = program.pre_init_range[phase].tolist()
     orders = {}
     for kind, a, b, c in program.pre_init[first:end].tolist():
@@ -218,9 +219,6 @@ def pages_in_use(bench, phase):
             used -= 1 << orders[a]
         elif kind == flat.PRE_PAGE_FREE_PART:
             used -= c
-        elif kind == flat.PRE_TASKS:  # slabs taken since: task_struct, signal handlers (two pages each), signals
-            for room, (objects, size) in enumerate([(8, 1), (12, 2), (13, 1)], start=1):
-                used += (int(boot.tasks[room]) // objects - -(-a // objects)) * size
     return used
 
 
@@ -231,10 +229,10 @@ def test_every_page_is_free_or_in_use_after_a_boot(variant, ram):
     booted = 0
     for number in range(12):
         outcome = bench.run(number)
-        zone = bench.boot.zone
+        zone = bench.boot.memory.zone
         check_zone(zone)
-        check_slub(bench.boot.slub)
-        check_nommu(bench.boot.nommu)
+        check_slub(bench.boot.memory.slub)
+        check_nommu(bench.boot.memory)
         free = nr_free_pages(zone)
         assert outcome["free_pages"] == free
         assert outcome["largest_free_order"] == largest_free_order(zone)
@@ -250,10 +248,10 @@ def test_nothing_runs_out_of_rows_and_no_block_is_freed_before_it_is_taken(varia
     for number in range(200):
         assert not bench.run(number)["failed"]
         assert not (bench.boot.handle[:, 0] == FREED_EARLY).any()
-        assert not bench.boot.slub.scalar[:, ROW_FAILURES].any()
-        assert bench.boot.maple.scalar[NODE_SHORTAGE] == 0
+        assert not bench.boot.memory.slub.scalar[:, ROW_FAILURES].any()
+        assert bench.boot.memory.maple.scalar[NODE_SHORTAGE] == 0
         # With more slabs than that the kernel would give empty ones back.
-        assert (bench.boot.tasks[1:] <= np.array([8, 12, 13]) * 5).all()
+        assert (bench.boot.tasks[TASK_STRUCT_ROOM:] <= np.array([8, 12, 13]) * 5).all()
 
 
 # -- tasks -----------------------------------------------------------------------------------------------------
@@ -262,31 +260,35 @@ FORKS = 120
 GFP_STACK = 0x400DC0
 
 
-def nursery(alive=0):
+def nursery(alive=0, stack_order=0, **changes):
     """A program of nothing but forks, after a pre-init phase that leaves so many tasks, and its plain machine."""
-    forks = [(flat.OP_COPY_PROCESS, 0, 0, n, 0, GFP_STACK) for n in range(FORKS)]
+    forks = [(flat.OP_COPY_PROCESS, 0, 0, n, stack_order, GFP_STACK) for n in range(FORKS)]
     program = make_program([*forks, *login()])
     program.pre_init = np.array([(flat.PRE_TASKS, alive, 0, 0)], np.int32)
     arrays = mix([program])
-    boot = plain.boot.make_boot(arrays, 32, LAYOUT_32)
+    boot = plain.boot.make_boot(arrays, machine(32, thread_size_order=stack_order, **changes), policy("maple-naive"))
     plain.boot.reset_boot(boot)
     assert plain.boot.run_pre_init(boot, arrays, 0)
     return arrays, boot
 
 
 def pages_taken(boot, handle):
-    before = nr_free_pages(boot.zone)
+    zone, slabs = boot.memory.zone, int(boot.tasks[TASK_SLAB_PAGES])
+    before = nr_free_pages(zone)
     assert plain.boot.copy_process(boot, handle, GFP_STACK)
     assert boot.handle[handle, 0] >= 0
-    return before - nr_free_pages(boot.zone)
+    assert boot.handle[handle, 1] == zone.machine.thread_size_order
+    taken = before - nr_free_pages(zone)
+    assert boot.tasks[TASK_SLAB_PAGES] - slabs == taken - (1 << zone.machine.thread_size_order)
+    return taken
 
 
 def place(arrays, boot, stream):
     """Place these rows of a stream, whatever the scheduler would make of the program."""
-    sched = make_sched(arrays)
+    sched = make_sched(arrays, boot.memory.zone.machine)
     sched.stream[: len(stream)] = stream
     sched.clock[STREAM_LENGTH] = len(stream)
-    return plain.boot.place_boot(boot, arrays, policy("maple-naive"), sched, 0, 0)
+    return plain.boot.place_boot(boot, arrays, sched, 0, 0)
 
 
 @pytest.mark.parametrize("alive", [0, 1, 15, 16, 24, 26])
@@ -295,7 +297,18 @@ def test_a_fork_takes_a_slab_of_each_cache_exactly_when_all_its_objects_are_in_u
     for n in range(FORKS):
         used = alive + n
         assert pages_taken(boot, n) == 1 + (used % 8 == 0) + 2 * (used % 12 == 0) + (used % 13 == 0)
-    check_zone(boot.zone)
+    check_zone(boot.memory.zone)
+
+
+@pytest.mark.parametrize("alive", [0, 10])
+def test_kernel_stacks_and_task_slabs_of_other_sizes_take_their_pages(alive):
+    """Stacks of two pages; slabs of 4, 1 and 2 pages for 21, 5 and 9 tasks."""
+    slabs = {"task_structs": 21, "task_struct_order": 2, "sighands": 5, "sighand_order": 0}
+    _, boot = nursery(alive, stack_order=1, **slabs, signals=9, signal_order=1)
+    for n in range(FORKS):
+        used = alive + n
+        assert pages_taken(boot, n) == 2 + 4 * (used % 21 == 0) + (used % 5 == 0) + 2 * (used % 9 == 0)
+    check_zone(boot.memory.zone)
 
 
 def test_a_freed_task_makes_room_for_one_more():
@@ -304,16 +317,16 @@ def test_a_freed_task_makes_room_for_one_more():
     # The first fork uses up the room for 8 tasks: the second takes a task_struct's page, unless a task was freed.
     for stream in ([0, 1], [0, STREAM_TASK_FREE, 1], [0, STREAM_TASK_FREE, 1, 2]):
         assert place(arrays, boot, stream)
-        free.append(nr_free_pages(boot.zone))
+        free.append(nr_free_pages(boot.memory.zone))
     assert np.diff(free).tolist() == [1, -2]
-    assert boot.tasks.tolist() == [9, 16, 12, 13]
+    assert boot.tasks.tolist() == [9, 1, 16, 12, 13]
 
 
 def test_the_tasks_of_a_boot_are_not_those_of_the_boot_before():
     arrays, boot = nursery(3)
     for _ in range(2):
         assert place(arrays, boot, list(range(20)))
-        assert boot.tasks.tolist() == [23, 24, 24, 26]
+        assert boot.tasks.tolist() == [23, 5, 24, 24, 26]
 
 
 class Pages:
@@ -340,7 +353,13 @@ def test_without_two_pages_in_a_row_the_slab_of_signal_handlers_is_one_page(monk
     pages = Pages(monkeypatch, refused=[2])
     assert place(arrays, boot, list(range(7)))
     assert pages.requests[2:4] == [(1, GFP_KERNEL), (0, GFP_KERNEL)]
-    assert boot.tasks.tolist() == [7, 8, 6 + 12, 13]  # six in the single page, so that the seventh fork needs another
+    assert boot.tasks.tolist() == [
+        7,
+        5,
+        8,
+        6 + 12,
+        13,
+    ]  # six in the single page, so that the seventh fork needs another
 
 
 @pytest.mark.parametrize("refused", [{0, 1}, {1}, {2, 3}, {3, 4}], ids=["task", "stack", "handlers", "signals"])
@@ -354,7 +373,7 @@ def test_a_fork_that_gets_no_page_fails_the_boot_as_another_page(refused, monkey
 def test_forks_fill_a_machine_until_one_of_them_fails():
     _, boot = nursery()
     left = 80  # of the pages the pre-init phase takes all others
-    taken = nr_free_pages(boot.zone) - left
+    taken = nr_free_pages(boot.memory.zone) - left
     program = make_program([(flat.OP_COPY_PROCESS, 0, 1000, n, 0, GFP_STACK) for n in range(FORKS)] + login())
     pages = [(flat.PRE_PAGE_ALLOC, n, 0, GFP_KERNEL) for n in range(taken)]
     program.pre_init = np.array([*pages, (flat.PRE_TASKS, 0, 0, 0)], np.int32)
@@ -420,7 +439,7 @@ def test_a_machine_that_is_too_small_fails_before_any_process():
 
 @pytest.mark.parametrize("ram", [0, 7, 1000])
 def test_a_ram_size_whose_initial_state_is_not_known_is_refused(ram):
-    with pytest.raises(ValueError, match="MB"):
+    with pytest.raises(UserError, match="out of range"):
         boots(0, 1, ram=ram)
 
 

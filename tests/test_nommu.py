@@ -351,14 +351,14 @@ def test_the_surplus_is_trimmed_if_it_reaches_trim_pages(trim, kept):
 def test_the_node_after_the_pages_takes_a_leftover_page_only_when_freed_to_the_head(variant, from_leftovers):
     machine = Machine(VARIANTS[variant])
     page_c.alloc_pages(machine.zone, 0xCC0, 0)  # with the slab pages of region and VMA: one single page stays free
-    start = nommu_c.address_to_pfn(machine.nommu, machine.mmap(113))
+    start = nommu_c.address_to_pfn(machine.memory, machine.mmap(113))
     page = slub_c.object_pfn(machine.slub, M, 0)
     assert (start + 113 <= page < start + 128) == from_leftovers
 
 
 def test_nodes_before_the_pages_take_no_leftover_page():
     machine = Machine(PREALLOC_EARLY)
-    start = nommu_c.address_to_pfn(machine.nommu, machine.mmap(113))
+    start = nommu_c.address_to_pfn(machine.memory, machine.mmap(113))
     assert slub_c.object_pfn(machine.slub, M, 0) < start
 
 
@@ -610,7 +610,7 @@ def test_both_parts_of_a_split_are_in_list_and_tree(variant, new_below):
     (old,) = machine.vmas()
     assert machine.call(nommu_c.split_vma, 0, old, start + 5 * PAGE, new_below) == 0
     assert machine.vmas().index(old) == new_below
-    plain.invariants.check_nommu(machine.nommu)
+    plain.invariants.check_nommu(machine.memory)
     if variant != "pre-maple":
         middle, end = start + 5 * PAGE, start + 13 * PAGE
         lower, upper = machine.vmas()
@@ -714,7 +714,7 @@ class AgainstTwin(RuleBasedStateMachine):
         if not hasattr(self, "machine"):
             return
         machine, twin = self.machine, self.twin
-        plain.invariants.check_nommu(machine.nommu)
+        plain.invariants.check_nommu(machine.memory)
         plain.invariants.check_slub(machine.slub)
         assert machine.nommu.scalar[nommu_c.BUGS] == 0
         assert machine.free_pages() == len(twin.free)

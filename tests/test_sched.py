@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.boot.sched import (
-    COUNTS_PER_TICK,
     EXEC_DELAY_DRAWN,
     EXEC_DELAY_RECORDED,
     JIFFIES,
@@ -19,7 +18,6 @@ from mcsim.kernels.boot.sched import (
     STREAM_RCU_RUN,
     STREAM_STACK_FREE,
     STREAM_TASK_FREE,
-    TICK_RUNTIME,
     Timing,
     make_sched,
     run_boot,
@@ -29,10 +27,13 @@ from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram, mix, read_gaps
 from mcsim.workload.recording import read_recording
+from tests.machines import BOARD, machine
 from tests.twin_sched import Machine
 
 NAMES = ("N_V0_64MB_j0_a", "C_M3_64MB_j2_c")
 SEED = np.uint64(20220601)
+MACHINE = machine(64)
+COUNTS_PER_TICK, TICK_RUNTIME = MACHINE.tick_counts, MACHINE.tick_us
 ONE = np.full(4096, 1 << FACTOR_BITS, np.int32)
 EXACT = Timing(ONE, ONE, 0)
 NOISY = Timing(lognormal_factors(0.2), lognormal_factors(0.4), 0)
@@ -45,7 +46,7 @@ NEVER = 0
 
 @pytest.fixture(scope="module")
 def recorded():
-    return [extract(read_recording(RECORDINGS / f"{name}.npz")) for name in NAMES]
+    return [extract(read_recording(RECORDINGS / f"{name}.npz", BOARD)) for name in NAMES]
 
 
 def stream_of(sched):
@@ -62,19 +63,19 @@ def stream_of(sched):
 
 def run(program, timing=EXACT, boot=0, recording=0, sched=None):
     """The stream of a boot; None if every lane waits."""
-    sched = sched or make_sched(program)
+    sched = sched or make_sched(program, MACHINE)
     if not run_boot(program, timing, sched, SEED, np.uint64(boot), recording):
         return None
     return stream_of(sched)
 
 
-def run_twin(program, timing=EXACT, boot=0, recording=0):
-    machine = Machine(program, timing, int(SEED), boot, recording)
-    return machine.stream if machine.run() else None
+def run_twin(program, timing=EXACT, boot=0, recording=0, facts=MACHINE):
+    twin = Machine(program, facts, timing, int(SEED), boot, recording)
+    return twin.stream if twin.run() else None
 
 
 def first_tick(program, boot):
-    return Machine(program, EXACT, int(SEED), boot, 0).next_tick
+    return Machine(program, MACHINE, EXACT, int(SEED), boot, 0).next_tick
 
 
 def make_program(*lanes, events=8):
@@ -139,12 +140,25 @@ def pages_in(program, stream):
 )
 def test_recorded_boots_run_as_in_the_twin(recorded, timing):
     program = mix(recorded)
-    sched = make_sched(program)
+    sched = make_sched(program, MACHINE)
     for boot in (*range(8), 2**32 + 3):
         for recording in range(len(recorded)):
             got = run(program, timing, boot, recording, sched)
             assert got == run_twin(program, timing, boot, recording)
             assert got[-1][0] == ("op", program_login(program, recording))
+
+
+@pytest.mark.parametrize("timing", [NOISY, DELAYED], ids=["noisy", "delayed"])
+def test_boots_run_as_in_the_twin_on_another_clock(recorded, timing):
+    """4 ms a tick of 1 us counts, dear callbacks, long noise."""
+    facts = machine(64, timer_ns=1000, tick_counts=4000, tick_us=4000, softirq_counts=300, softirq_counts_task=200)
+    facts = facts._replace(noise_delay_counts=9000, noise_sleep_ticks=12)
+    program = mix(recorded)
+    sched = make_sched(program, facts)
+    for boot in range(3):
+        got = run(program, timing, boot, 1, sched)
+        assert got == run_twin(program, timing, boot, 1, facts)
+        assert [what for what, _ in got] != [what for what, _ in run(program, timing, boot, 1)]
 
 
 def program_login(program, recording):
@@ -233,7 +247,7 @@ def test_any_program_runs_as_in_the_twin(one, other, timing, boot):
 
 def test_a_boot_does_not_depend_on_the_boots_before_it(recorded):
     program = mix(recorded)
-    used = make_sched(program)
+    used = make_sched(program, MACHINE)
     for boot, recording in ((5, 1), (0, 0), (7, 0), (5, 1), (2, 1)):
         assert run(program, NOISY, boot, recording, used) == run(program, NOISY, boot, recording)
 
@@ -300,7 +314,7 @@ def test_no_stream_outgrows_its_room():
     program = mix([make_program([*first, *login()], *bodies_, events=lanes)])
     stream = run(program)
     assert sum(what[0] == "stack" for what, _ in stream) == sum(what == ("task",) for what, _ in stream) == lanes - 1
-    assert len(stream) <= len(make_sched(program).stream)
+    assert len(stream) <= len(make_sched(program, MACHINE).stream)
 
 
 def test_the_artificial_delay_makes_boots_longer(recorded):
@@ -390,7 +404,7 @@ def test_the_task_that_runs_at_the_tick_pays_all_of_it():
     spin = [page(1, step, USER)] * 120
     other = [page(2, step, USER)] * 200
     program = mix([make_program([fork(1), *spin, *login()], [*other, *ending(2)])])
-    sched = make_sched(program)
+    sched = make_sched(program, MACHINE)
     for boot in range(5):
         pages = pages_in(program, run(program, EXACT, boot, sched=sched))
         turns = [b[1] for a, b in pairwise(pages) if a[0] != b[0]]
@@ -406,7 +420,7 @@ def test_a_task_that_sleeps_over_every_tick_pays_nothing():
     """It is on the CPU for nearly all the time between ticks, unseen."""
     steps = [row for _ in range(30) for row in ((flat.OP_NOP, USER, 11_000), (flat.OP_SLEEP, 0, 0, 1))]
     program = mix([make_program([(flat.OP_SLEEP, 0, 0, 1), *steps, *login()])])
-    sched = make_sched(program)
+    sched = make_sched(program, MACHINE)
     assert run(program, EXACT, sched=sched) is not None
     assert sched.clock[JIFFIES] == 31
     assert sched.vruntime[0] == 0
@@ -445,7 +459,7 @@ def test_a_woken_sleeper_gets_at_most_half_a_latency_of_credit():
     spin = [page(1, 1000, USER)] * 300
     sleeper = [(flat.OP_SLEEP, 0, 0, 15), page(2, 0, USER), (flat.OP_WAIT, 0, 0, NEVER, 1)]
     program = mix([make_program([fork(1), *spin, *login()], sleeper)])
-    sched = make_sched(program)
+    sched = make_sched(program, MACHINE)
     assert run(program, EXACT, sched=sched) is not None
     assert (int(sched.vruntime[0]) - int(sched.vruntime[1])) % TICK_RUNTIME == 3000
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 
 from mcsim.kernels.boot import program as flat
 
-TICK_COUNTS = 13021
-TICK, LATENCY, GRANULARITY, WAKEUP_GRANULARITY = 10_000, 6_000, 750, 1_000
+LATENCY, GRANULARITY, WAKEUP_GRANULARITY = 6_000, 750, 1_000
 
 READY, ASLEEP, GONE = "ready", "asleep", "gone"
 
@@ -44,9 +43,13 @@ class Task:
 
 @dataclass
 class Machine:
-    """One boot. `stream` holds ("op", row), ("qs",), ("run",), ("task",) and ("stack", lane), each with its time."""
+    """One boot. `stream` holds ("op", row), ("qs",), ("run",), ("task",) and ("stack", lane), each with its time.
+
+    `facts` has the clock, the cost of ksoftirqd and the noise of an exec, as kernels/linux/machine.py names them.
+    """
 
     program: object
+    facts: object
     timing: object
     seed: int
     boot: int
@@ -75,7 +78,7 @@ class Machine:
         self.ksoftirqd.life = self.live_ksoftirqd()
         self.current = self.tasks[0]
         self.current.state = READY
-        self.next_tick = self.timing.first_tick or 1 + self.below(4, 13021)
+        self.next_tick = self.timing.first_tick or 1 + self.below(4, self.facts.tick_counts)
         self.boot_factor = int(self.timing.boot_factor[self.below(3, 4096)])
 
     # -- random numbers ----------------------------------------------------------------------------------------
@@ -153,9 +156,9 @@ class Machine:
                 return True
         elif kind == flat.OP_EXEC_DELAY and self.timing.exec_delay == 1:
             spin, coin, ticks, _ = self.words(6, task.number, k)
-            self.spend(spin * 1297 // 2**32)
+            self.spend(spin * self.facts.noise_delay_counts // 2**32)
             if coin % 2:
-                self.sleepers.append((self.jiffies + ticks * 3 // 2**32 + 1, task))
+                self.sleepers.append((self.jiffies + ticks * self.facts.noise_sleep_ticks // 2**32 + 1, task))
                 yield ASLEEP
                 return True
         return False
@@ -163,7 +166,8 @@ class Machine:
     def live_ksoftirqd(self):
         while True:
             tasks = self.run_callbacks()
-            self.spend(times_factor(37 + 43 * tasks, self.boot_factor))
+            counts = self.facts.softirq_counts + self.facts.softirq_counts_task * tasks
+            self.spend(times_factor(counts, self.boot_factor))
             while self.quiescent():
                 self.run_callbacks()
             yield ASLEEP
@@ -190,10 +194,10 @@ class Machine:
                 self.wake(task)
 
     def tick(self, user):
-        self.next_tick += TICK_COUNTS
+        self.next_tick += self.facts.tick_counts
         self.jiffies += 1
         if self.current is not None:
-            self.current.vruntime += TICK
+            self.current.vruntime += self.facts.tick_us
             self.raise_min_vruntime(self.current)
             if self.ready_queue:
                 self.need_resched = True
