@@ -15,7 +15,7 @@
 #   make validation       docs/validation.md and results/predictions/N.csv
 #   make results          docs/results/
 #   make explain          docs/explain.md
-#   make performance      docs/performance.md (what mcsim bench prints; best on an idle machine)
+#   make performance      docs/performance.md (what mcsim check speed prints; best on an idle machine)
 #   make sameness         docs/sameness.md    (every way to run, and ten kills; some minutes)
 #   make robustness       docs/robustness.md  (what make fuzz and make faults print)
 #
@@ -61,7 +61,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 
 bench: .venv/.installed
-	$(BIN)/mcsim bench $(ARGS)
+	$(BIN)/mcsim check speed $(ARGS)
 
 format: .venv/.installed
 	$(BIN)/ruff check --fix
@@ -77,7 +77,7 @@ fidelity: .venv/.installed
 	@$(BIN)/python -m docs.fill fidelity vectors="$(wildcard $(VECTORS))" recordings="$(wildcard $(RECORDINGS))"
 
 validation: .venv/.installed
-	$(BIN)/mcsim validate --predict N
+	$(BIN)/mcsim check model --predict N
 	$(BIN)/python -m docs.fill validation
 
 results: .venv/.installed

@@ -30,12 +30,12 @@ class Part:
 CELL = "mail-2022 --variant maple-naive --ram 33M"
 PARTS = {
     "fidelity": (
-        Part("fidelity.md", "conform", "mcsim conform", "{vectors}"),
-        Part("fidelity.md", "replay", "mcsim replay", "{recordings}"),
+        Part("fidelity.md", "conform", "mcsim check allocators", "{vectors}"),
+        Part("fidelity.md", "replay", "mcsim check recordings", "{recordings}"),
     ),
     "validation": (
-        Part("validation.md", "validate", "mcsim validate", shows_misses=True),
-        Part("validation.md", "counterfactual", "mcsim validate --counterfactual", shows_misses=True),
+        Part("validation.md", "validate", "mcsim check model", shows_misses=True),
+        Part("validation.md", "counterfactual", "mcsim check model --counterfactual", shows_misses=True),
     ),
     "explain": (
         Part(
@@ -45,9 +45,9 @@ PARTS = {
             "--out build/explain",
             shows_command=True,
         ),
-        Part("explain.md", "blame", f"mcsim blame {CELL}", shows_command=True),
+        Part("explain.md", "blame", f"mcsim explain {CELL} --boots 2000", shows_command=True),
     ),
-    "performance": (Part("performance.md", "table", "mcsim bench --gate", shows_misses=True),),
+    "performance": (Part("performance.md", "table", "mcsim check speed --gate", shows_misses=True),),
     "sameness": (Part("sameness.md", "ways", "docs.sameness"),),
     "robustness": (
         Part("robustness.md", "fuzz", "tests.fuzz", "--inputs {inputs}"),

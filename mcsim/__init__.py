@@ -7,14 +7,14 @@ In Python::
     result.summary()  # a polars data frame: one row per variant and RAM size
     mcsim.compare(result, baseline="maple-naive")  # another: each variant against that one, boot by boot
     mcsim.explain("mail-2022", variant="maple-naive", ram="33M").save(Path("boot"))  # why one boot failed
-    mcsim.blame("mail-2022", variant="maple-naive", ram="33M")  # whose pages break the blocks
+    mcsim.explain("mail-2022", variant="maple-naive", ram="33M", boots=2000)  # whose pages break the blocks
 
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
 # The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
 from mcsim import run as _run_package  # noqa: F401
-from mcsim.api import blame, compare, explain, load, merge, min_ram, rare, run, sensitivity
+from mcsim.api import compare, explain, load, merge, min_ram, rare, run, sensitivity
 from mcsim.errors import InvariantViolatedError, UserError
 
 __version__ = "0.1.0"
@@ -22,7 +22,6 @@ __all__ = [
     "InvariantViolatedError",
     "UserError",
     "__version__",
-    "blame",
     "compare",
     "explain",
     "load",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from mcsim.errors import UserError
 
@@ -253,59 +253,98 @@ def sensitivity(
     )
 
 
+@overload
 def explain(
     experiment: str | Path | Experiment,
     *,
-    variant: str | None,
-    ram: str | None,
+    variant: str,
+    ram: str,
     boot: int | None = None,
     compare: str | None = None,
+    boots: None = None,
     seed: int | None = None,
     progress: Progress | None = None,
-) -> Explanation:
-    """One boot: the kernel's report, timeline, map of memory, and where variant `compare` takes another course.
-
-    `boot` defaults to the first that fails. `page()` of what is returned is all of it as text, `save(folder)` writes
-    text and pictures. UserError for any bad input.
-    """
-    from mcsim.run.compiling import compiling
-    from mcsim.run.progress import Silent
-    from mcsim.studies.explain import explanation, selection
-
-    loaded = _loaded(experiment, seed)
-    task = selection.one_task(loaded, variant, ram)
-    other = None if compare is None else selection.other_task(loaded, compare, task)
-    with compiling("explain", Silent() if progress is None else progress):
-        number = selection.first_failing(task, loaded.workload) if boot is None else boot
-        return explanation.explain(task, loaded.workload, number, other)
+) -> Explanation: ...
 
 
-def blame(
+@overload
+def explain(
     experiment: str | Path | Experiment,
     *,
-    variant: str | None,
-    ram: str | None,
+    variant: str,
+    ram: str,
+    boots: int,
+    level: float = 0.95,
+    seed: int | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> pl.DataFrame: ...
+
+
+def explain(
+    experiment: str | Path | Experiment,
+    *,
+    variant: str,
+    ram: str,
+    boot: int | None = None,
+    compare: str | None = None,
     boots: int | None = None,
     level: float = 0.95,
     seed: int | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
-) -> pl.DataFrame:
-    """Whose pages keep blocks from being whole in the failing ones among the first `boots` boots: a data frame.
+) -> Explanation | pl.DataFrame:
+    """Why a boot fails: one boot in full, or, with `boots`, whose pages break the blocks over so many.
 
-    `mcsim.studies.explain.blame.of_boots` explains the columns. UserError for any bad input.
+    One boot (`boot`; default: the first that fails): the kernel's report, timeline, map of memory, and where variant
+    `compare` takes another course. `page()` of what is returned is all of it as text, `save(folder)` writes text and
+    pictures.
+
+    With `boots`, a data frame of the owners of pages in the failing ones among the first `boots` boots, in `workers`
+    threads; `mcsim.studies.explain.blame.of_boots` explains the columns. UserError for any bad input.
     """
+    loaded = _loaded(experiment, seed)
+    if boots is None:
+        return _one_boot(loaded, variant, ram, boot, compare, progress)
+    if boot is not None or compare is not None:
+        raise UserError("go with one boot", key="--boot, --compare", valid="one boot; leave out --boots")
+    return _owners(loaded, variant, ram, boots, level, workers, progress)
+
+
+def _one_boot(
+    experiment: Experiment, variant: str, ram: str, boot: int | None, compare: str | None, progress: Progress | None
+) -> Explanation:
+    from mcsim.run.compiling import compiling
+    from mcsim.run.progress import Silent
+    from mcsim.studies.explain import explanation, selection
+
+    task = selection.one_task(experiment, variant, ram)
+    other = None if compare is None else selection.other_task(experiment, compare, task)
+    with compiling("explain", Silent() if progress is None else progress):
+        number = selection.first_failing(task, experiment.workload) if boot is None else boot
+        return explanation.explain(task, experiment.workload, number, other)
+
+
+def _owners(
+    experiment: Experiment,
+    variant: str,
+    ram: str,
+    boots: int,
+    level: float,
+    workers: int | None,
+    progress: Progress | None,
+) -> pl.DataFrame:
+    from mcsim.model.experiment import number_of_boots
     from mcsim.run.engine import workers_or_all
     from mcsim.stats.intervals import check_level
     from mcsim.studies.explain.blame import tally
-    from mcsim.studies.explain.selection import boot_count, one_task
+    from mcsim.studies.explain.selection import one_task
 
-    loaded = _loaded(experiment, seed)
-    wanted = boot_count(loaded, boots)
+    number_of_boots(boots)
     check_level(level)
-    task = one_task(loaded, variant, ram)
+    task = one_task(experiment, variant, ram)
     threads = workers_or_all(workers)
-    return tally(task, loaded.workload, range(wanted), workers=threads, progress=progress).owners(level)
+    return tally(task, experiment.workload, range(boots), workers=threads, progress=progress).owners(level)
 
 
 def _loaded(experiment: str | Path | Experiment, seed: int | None) -> Experiment:

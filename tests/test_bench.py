@@ -152,13 +152,13 @@ def test_each_target_is_about_a_benchmark_that_there_is() -> None:
 
 def test_the_gate_passes_where_all_targets_are_met(made_up) -> None:
     made_up(FAST)
-    assert run_cli(["bench", "--gate"]) == 0
+    assert run_cli(["check", "speed", "--gate"]) == 0
 
 
 def test_the_gate_names_what_misses_its_target(made_up, capsys: pytest.CaptureFixture[str]) -> None:
     made_up(FAST, SLOW)
-    assert run_cli(["bench"]) == 0
-    assert run_cli(["bench", "--gate"]) == 1
+    assert run_cli(["check", "speed"]) == 0
+    assert run_cli(["check", "speed", "--gate"]) == 1
     said = capsys.readouterr()
     assert "missed: maple-store-20" in said.err
     assert "buddy-mixed" not in said.err.split("missed:")[1]
@@ -168,7 +168,7 @@ def test_the_gate_names_what_misses_its_target(made_up, capsys: pytest.CaptureFi
 
 def test_the_gate_does_not_pass_what_was_not_measured(made_up, capsys: pytest.CaptureFixture[str]) -> None:
     made_up(ALONE)
-    assert run_cli(["bench", "--gate"]) == 2
+    assert run_cli(["check", "speed", "--gate"]) == 2
     assert "maple-store-50" in capsys.readouterr().err
 
 
@@ -179,7 +179,10 @@ def test_a_quick_run_prints_and_writes_all_rounds(
     compiled: Twins, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "rounds.json"
-    assert run_cli(["bench", "--quick", "--only", "buddy-single", "--only", "start-cli", "--json", str(file)]) == 0
+    assert (
+        run_cli(["check", "speed", "--quick", "--only", "buddy-single", "--only", "start-cli", "--json", str(file)])
+        == 0
+    )
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 72
     assert "buddy-single" in printed
@@ -200,7 +203,7 @@ def test_a_quick_run_prints_and_writes_all_rounds(
 
 def test_what_has_no_twin_is_measured_too(capsys: pytest.CaptureFixture[str]) -> None:
     names = ["boots-maple-naive-32M", "workers", "memory", "more-boots", "start-warm"]
-    assert run_cli(["bench", "--quick", *(word for name in names for word in ("--only", name))]) == 0
+    assert run_cli(["check", "speed", "--quick", *(word for name in names for word in ("--only", name))]) == 0
     printed = capsys.readouterr().out
     assert max(map(len, printed.splitlines())) <= 72
     assert [line.split()[0] for line in printed.splitlines() if line.startswith(tuple(names))] == names
@@ -216,7 +219,7 @@ def test_without_a_compiler_ours_is_measured_alone(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert run_cli(["bench", "--quick", "--only", "buddy-single"]) == 0
+    assert run_cli(["check", "speed", "--quick", "--only", "buddy-single"]) == 0
     said = capsys.readouterr()
     assert "no C compiler is found (no-such-compiler)" in said.err
     (line,) = (line for line in said.out.splitlines() if line.startswith("buddy-single"))
@@ -236,7 +239,7 @@ def test_ctrl_c_keeps_what_is_measured(
 
     monkeypatch.setattr(jobs, "jobs", lambda: [job_of(ALONE), Job("stop", "made up", interrupted)])
     file = tmp_path / "some.json"
-    assert run_cli(["bench", "--json", str(file)]) == 130
+    assert run_cli(["check", "speed", "--json", str(file)]) == 130
     assert "maple-store-50" in capsys.readouterr().out
     assert file.is_file()
 
@@ -246,7 +249,7 @@ def test_different_results_end_with_1(monkeypatch: pytest.MonkeyPatch, capsys: p
         return in_turn("odd", "pairs", 1, settings, lambda n: (0.1, 1), lambda n: (0.1, 2))
 
     monkeypatch.setattr(jobs, "jobs", lambda: [job_of(FAST), Job("odd", "made up", differs)])
-    assert run_cli(["bench"]) == 1
+    assert run_cli(["check", "speed"]) == 1
     assert "odd: ours and the C twin come to different results" in capsys.readouterr().err
 
 
@@ -262,14 +265,14 @@ def test_different_results_end_with_1(monkeypatch: pytest.MonkeyPatch, capsys: p
     ],
 )
 def test_bad_input_ends_with_2(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(["bench", *arguments]) == 2
+    assert run_cli(["check", "speed", *arguments]) == 2
     assert said in capsys.readouterr().err
 
 
 def test_a_file_that_holds_no_benchmarks_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "thesis.json"
     file.write_text("mine")
-    assert run_cli(["bench", "--quick", "--only", "buddy-single", "--json", str(file)]) == 2
+    assert run_cli(["check", "speed", "--quick", "--only", "buddy-single", "--json", str(file)]) == 2
     assert "exists and holds no benchmarks" in capsys.readouterr().err
     assert file.read_text() == "mine"
 
@@ -289,7 +292,7 @@ def test_a_file_needs_pyperf(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     import sys
 
     monkeypatch.setitem(sys.modules, "pyperf", None)
-    assert run_cli(["bench", "--quick", "--only", "buddy-single", "--json", str(tmp_path / "x.json")]) == 2
+    assert run_cli(["check", "speed", "--quick", "--only", "buddy-single", "--json", str(tmp_path / "x.json")]) == 2
 
 
 def test_memory_of_the_parent_is_not_counted() -> None:

@@ -10,6 +10,7 @@ from scipy.stats import t
 
 import mcsim
 from mcsim.cli import run_cli
+from mcsim.errors import UserError
 from mcsim.kernels.boot import page_owner
 from mcsim.run import progress
 from mcsim.simulator import simulator
@@ -83,7 +84,7 @@ def test_of_the_failing_boots_is_that_of_all() -> None:
     outcomes = simulator.simulate(cell, SOURCE, 0, 200)
     failing = outcomes["boot"][outcomes["failed"] == 1]
     of_failing = blame.of_boots(cell, SOURCE, failing)
-    of_all = mcsim.blame("mail-2022", variant="linux-6.1.y", ram="33M", boots=200, workers=1)
+    of_all = mcsim.explain("mail-2022", variant="linux-6.1.y", ram="33M", boots=200, workers=1)
     assert of_failing["boots"].unique().to_list() == [len(failing)] == of_all["failures"].unique().to_list()
     assert of_failing.drop("boots").equals(of_all.drop("boots"))
 
@@ -121,10 +122,11 @@ class TestMean:
 
 
 class TestCommand:
-    BLAME = ("blame", "mail-2022", "--variant", "maple-naive", "--ram", "33M", "--workers", "1")
+    ONE = ("explain", "mail-2022", "--variant", "maple-naive", "--ram", "33M")
+    MANY = (*ONE, "--workers", "1")
 
     def test_prints_a_table_for_a_mail(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run_cli([*self.BLAME, "--boots", "200"]) == 0
+        assert run_cli([*self.MANY, "--boots", "200"]) == 0
         out = capsys.readouterr().out
         assert max(map(len, out.splitlines())) <= 72
         assert "of 200 boots failed" in out
@@ -132,23 +134,29 @@ class TestCommand:
         rows = [line for line in out.splitlines() if line.startswith("maple nodes")]
         assert rows and rows[0].split()[-1].startswith("<")
 
-    def test_prints_csv(self, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
-        path = tmp_path / "blame.csv"
-        assert run_cli([*self.BLAME, "--boots", "100", "--format", "csv", "--out", str(path)]) == 0
-        assert capsys.readouterr().out == ""
-        expected = mcsim.blame("mail-2022", variant="maple-naive", ram="33M", boots=100)
-        assert pl.read_csv(path)["alone"].to_list() == pytest.approx(expected["alone"].to_list())
+    def test_prints_csv_and_writes_both_tables(self, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
+        folder = tmp_path / "new"
+        assert run_cli([*self.MANY, "--boots", "100", "--format", "csv", "--out", str(folder)]) == 0
+        printed = capsys.readouterr().out
+        assert (folder / "owners.csv").read_text() == printed
+        expected = mcsim.explain("mail-2022", variant="maple-naive", ram="33M", boots=100)
+        assert pl.read_csv(folder / "owners.csv")["alone"].to_list() == pytest.approx(expected["alone"].to_list())
+        assert run_cli([*self.MANY, "--boots", "100"]) == 0
+        assert (folder / "owners.txt").read_text() == capsys.readouterr().out
 
     def test_writes_over_no_file(self, capsys: pytest.CaptureFixture[str], tmp_path) -> None:
         (tmp_path / "notes").write_text("kept")
-        (tmp_path / "link").symlink_to(tmp_path / "notes")
-        for name in ("notes", "link"):
-            assert run_cli([*self.BLAME, "--boots", "1", "--out", str(tmp_path / name)]) == 2
-            assert "--out: exists\n  valid: the name of a new file" in capsys.readouterr().err
+        (tmp_path / "owners.csv").symlink_to(tmp_path / "notes")
+        assert run_cli([*self.MANY, "--boots", "1", "--out", str(tmp_path)]) == 2
+        assert "owners.csv: --out: exists\n  valid: a new or an empty folder" in capsys.readouterr().err
         assert (tmp_path / "notes").read_text() == "kept"
 
+    def test_the_function_takes_one_boot_or_many(self) -> None:
+        with pytest.raises(UserError, match="--boot, --compare: go with one boot"):
+            mcsim.explain("mail-2022", variant="maple-naive", ram="33M", boots=5, boot=0)
+
     def test_says_where_none_fails(self, capsys: pytest.CaptureFixture[str]) -> None:
-        assert run_cli(["blame", "mail-2022", "--variant", "tail-free", "--ram", "64M", "--boots", "10"]) == 0
+        assert run_cli(["explain", "mail-2022", "--variant", "tail-free", "--ram", "64M", "--boots", "10"]) == 0
         assert capsys.readouterr().out.strip().endswith("0 of 10 boots failed")
 
     def test_keeps_what_is_done_when_interrupted(
@@ -162,7 +170,7 @@ class TestCommand:
                     raise KeyboardInterrupt
 
         monkeypatch.setattr(progress, "for_stderr", Interrupted)
-        assert run_cli([*self.BLAME, "--boots", "2000"]) == 130
+        assert run_cli([*self.MANY, "--boots", "2000"]) == 130
         printed = capsys.readouterr()
         assert f"of {2 * blame.CHUNK:,} boots failed" in printed.out
         assert f"about {2 * blame.CHUNK:,} boots" in printed.err
@@ -170,13 +178,18 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (["blame", "mail-2022", "--ram", "33M"], "--variant: is missing"),
-            ([*BLAME, "--boots", "0"], "--boots: 0 is out of range"),
-            ([*BLAME, "--level", "1"], "1.0 is not a level"),
-            ([*BLAME, "--workers", "0"], "--workers: 0"),
-            ([*BLAME, "--seed", "-1"], "--seed: -1"),
-            ([*BLAME, "--boots", "1", "--out", "/nowhere/file"], "cannot be written"),
-            ([*BLAME, "--boots", "1", "--out", "x" * 300], "cannot be written: File name too long"),
+            (["explain", "mail-2022", "--ram", "33M", "--boots", "5"], "Missing option '--variant'"),
+            ([*MANY, "--boots", "0"], "--boots: 0 is out of range"),
+            ([*MANY, "--boots", "1", "--level", "1"], "1.0 is not a level"),
+            ([*ONE, "--boots", "1", "--workers", "0"], "--workers: 0"),
+            ([*MANY, "--boots", "1", "--seed", "-1"], "--seed: -1"),
+            ([*MANY, "--boots", "1", "--out", "/proc/folder"], "cannot be written"),
+            ([*MANY, "--boots", "1", "--out", "x" * 300], "cannot be written: File name too long"),
+            ([*MANY, "--boots", "1", "--boot", "3"], "--boot: does not go with this\n  valid: one boot; leave out"),
+            ([*MANY, "--boots", "1", "--compare", "tail-free"], "--compare: does not go with this"),
+            ([*ONE, "--format", "csv"], "--format: does not go with this\n  valid: many boots, --boots N"),
+            ([*ONE, "--level", "0.9"], "--level: does not go with this"),
+            (MANY, "--workers: does not go with this"),
         ],
     )
     def test_refuses_bad_input(self, words, message, capsys: pytest.CaptureFixture[str]) -> None:

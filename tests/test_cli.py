@@ -13,12 +13,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import stand_in
 from conftest import HANGS, ROOT, SLOW_MCSIM, small_text, wait_until
 
 import mcsim
-from mcsim.cli import run_cli
+from mcsim.cli import cli, run_cli
 from mcsim.errors import TerminatedError
 from mcsim.model import experiment
 from mcsim.store.store import Store
@@ -100,6 +101,8 @@ def test_list_names_experiments_variants_and_their_commits(capsys: pytest.Captur
         (["run", "small.toml", "--shard", "0/3"], "--shard: '0/3' is not a part of a run"),
         (["run", "small.toml", "--backend", "dask"], "--backend dask, --scheduler: go together"),
         (["new", "small"], "small.toml: exists"),
+        (["new"], "NAME, --schema: say what is new"),
+        (["new", "x", "--schema"], "valid: one of them"),
         (["new", "a b"], "experiment.name: 'a b' cannot name a folder"),
         (["new", "/proc/x"], "/proc/x.toml: cannot be written"),
         (["merge"], "Missing argument 'RESULT...'"),
@@ -121,7 +124,7 @@ def test_a_new_experiment_runs_at_once_and_has_its_schema_beside_it(
 ) -> None:
     assert run_cli(["new", "my-board"]) == 0
     assert "next: mcsim run my-board.toml" in capsys.readouterr().out
-    assert run_cli(["schema"]) == 0
+    assert run_cli(["new", "--schema"]) == 0
     assert (tmp_path / "mcsim.schema.json").read_text() == capsys.readouterr().out
     assert (tmp_path / "my-board.toml").read_text().startswith("#:schema mcsim.schema.json\n")
     assert run_cli(["run", "my-board.toml", "--boots", "20"]) == 0
@@ -145,14 +148,83 @@ def test_another_experiment_in_the_folder_is_refused_with_both_sides(
     assert "--out" in errors
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["run"], ["report"], ["list"], ["conform"], ["merge"], ["verify"], ["new"], ["schema"]]
-)
-def test_help_fits_a_terminal_and_shows_examples(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def commands(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*names, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+
+
+@pytest.mark.parametrize("command", list(commands(cli)), ids=" ".join)
+def test_help_fits_a_terminal_and_shows_examples(
+    command: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
     assert run_cli([*command, "--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert command == ["list"] or any(line.strip().startswith("mcsim ") for line in lines)
+    words = " ".join(("mcsim", *command))
+    assert command == ("list",) or any(line.strip().startswith(words) for line in lines)
+
+
+def test_the_first_help_fits_a_screen_and_names_every_command_once_in_its_section(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_cli(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if re.fullmatch(r"\w[\w ]*:", line):
+            section = found[line[:-1]] = []
+        elif found and re.match(r"  [a-z]", line):
+            section.append(line.split()[0])
+    found.pop("Options")
+    assert found == {
+        "Ask": ["run", "report", "compare", "explain", "plan", "min-ram", "sensitivity", "rare"],
+        "Own board": ["new", "import", "list"],
+        "Trust": ["check"],
+        "Keep": ["merge"],
+    }
+    assert sorted(name for names in found.values() for name in names) == sorted(cli.commands)
+
+
+def test_a_command_of_check_is_found_without_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_cli(["allocators"]) == 2
+    assert "No such command 'allocators'. Did you mean 'check allocators'?" in capsys.readouterr().err
+
+
+def test_an_option_of_one_name_is_the_same_option_in_every_command() -> None:
+    """But for the words of help that say of what --boots is the number and what --out holds, and for defaults."""
+    ask = [cli.commands[name] for name in ("run", "explain", "min-ram", "sensitivity", "rare")]
+    for name in ("--boots", "--seed", "--level", "--set", "--out", "--workers"):
+        options = [next(each for each in command.params if name in each.opts) for command in ask]
+        assert len({(each.metavar, each.type.name, each.nargs, each.multiple) for each in options}) == 1, name
+        if name not in ("--boots", "--out"):
+            assert len({each.help for each in options}) == 1, name
+
+
+@pytest.mark.parametrize("command", ["explain", "min-ram", "sensitivity", "rare"])
+def test_a_cell_is_asked_for_by_its_variant_and_the_variants_are_named(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--p", "0.1"] if command == "min-ram" else []
+    assert run_cli([command, "small.toml", *options]) == 2
+    assert "Missing option '--variant'. valid: maple-naive, tail-free" in capsys.readouterr().err
+    assert run_cli([command, "nope", *options]) == 2
+    printed = capsys.readouterr().err
+    assert "Missing option '--variant'. no such experiment: 'nope'" in printed
+    assert "Traceback" not in printed
+
+
+@pytest.mark.parametrize("command", ["explain", "min-ram", "sensitivity", "rare"])
+def test_keys_are_replaced_wherever_an_experiment_is_taken(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--p", "0.1"] if command == "min-ram" else []
+    cell = ["--variant", "tail-free", "--ram", "32M"]
+    assert run_cli([command, "small.toml", *cell, *options, "--set", "timing.gap_sgma=1"]) == 2
+    assert "--set timing.gap_sgma=1: timing.gap_sgma: " in capsys.readouterr().err
 
 
 def test_python_m_mcsim_works_anywhere_and_starts_quickly(tmp_path: Path) -> None:
@@ -175,9 +247,9 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("command", ["list", "--help", "schema"])
+@pytest.mark.parametrize("command", ["list", "--help", "new --schema"])
 def test_a_closed_pipe_ends_a_command_as_shells_expect(command: str) -> None:
-    code = f"import os, sys; os.close(0); from mcsim.cli import main; sys.argv[1:] = [{command!r}]; main()"
+    code = f"import os, sys; os.close(0); from mcsim.cli import main; sys.argv[1:] = {command.split()!r}; main()"
     read, write = os.pipe()
     os.close(read)  # nobody has ever listened
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)

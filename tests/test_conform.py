@@ -1,4 +1,4 @@
-"""`mcsim conform`: vectors of the real kernel code, vectors of the twins, and files that are none."""
+"""`mcsim check allocators`: vectors of the real kernel code, vectors of the twins, and files that are none."""
 
 import copy
 import gzip
@@ -66,7 +66,7 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_subset_of_kernel_vectors_matches(capsys: Capture) -> None:
-    assert run_cli(["conform", *map(str, SUBSETS)]) == 0
+    assert run_cli(["check", "allocators", *map(str, SUBSETS)]) == 0
     printed = capsys.readouterr()
     lines = printed.out.splitlines()
     assert [line.split() for line in lines] == [
@@ -84,7 +84,7 @@ def test_the_subset_of_kernel_vectors_matches(capsys: Capture) -> None:
 @pytest.mark.skipif(not GOLDEN, reason="the full set of kernel vectors is not here")
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="takes an hour without the compiler")
 def test_all_kernel_vectors_match(capsys: Capture) -> None:
-    assert run_cli(["conform", *map(str, GOLDEN)]) == 0
+    assert run_cli(["check", "allocators", *map(str, GOLDEN)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == ["", "All match."]
     assert max(map(len, lines)) <= 72
@@ -386,7 +386,7 @@ def test_a_wrong_answer_is_shown_with_its_operation_and_exit_code_1(write: Write
     right, digest = vector["res"][number]
     vector["res"][number] = [right + 1, digest]
     path = write(fine, vector, vector)
-    assert run_cli(["conform", str(path), str(write(fine, name="fine"))]) == 1
+    assert run_cli(["check", "allocators", str(path), str(write(fine, name="fine"))]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[1].split() == ["vectors.jsonl", "3", "67", "2"]
     assert lines[4:] == [
@@ -405,7 +405,7 @@ def test_all_that_differs_in_a_row_of_a_tree_is_shown(write: Write, capsys: Capt
     row = vector["res"][1]
     alloc, content = row[0], row[8]
     row[0], row[8] = alloc + 1, "x"
-    assert run_cli(["conform", str(write(vector))]) == 1
+    assert run_cli(["check", "allocators", str(write(vector))]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert "vectors.jsonl: the first mismatch" in lines
     assert lines[-3:] == [
@@ -417,7 +417,7 @@ def test_all_that_differs_in_a_row_of_a_tree_is_shown(write: Write, capsys: Capt
 
 def first_block(vector: Vector, write: Write, capsys: Capture) -> list[str]:
     """What is printed of the first mismatch, from the operation on."""
-    assert run_cli(["conform", str(write(vector))]) == 1
+    assert run_cli(["check", "allocators", str(write(vector))]) == 1
     lines = capsys.readouterr().out.splitlines()
     return lines[next(i for i, line in enumerate(lines) if line.startswith("  operation")) :]
 
@@ -467,23 +467,23 @@ def test_a_store_that_would_crash_linux_ends_the_sequence(write: Write, capsys: 
 
 def test_the_kind_of_a_vector_is_in_its_header_not_in_the_name(write: Write, capsys: Capture) -> None:
     mixed = [BUDDY[0], MAPLE[1], "\n", BUDDY[2], MAPLE[3]]
-    assert run_cli(["conform", str(write(*mixed, name="maple_plain.gz"))]) == 0
+    assert run_cli(["check", "allocators", str(write(*mixed, name="maple_plain.gz"))]) == 0
     text = write(*mixed).read_bytes()
-    assert run_cli(["conform", str(write(gzip.compress(text), name="buddy.txt"))]) == 0
+    assert run_cli(["check", "allocators", str(write(gzip.compress(text), name="buddy.txt"))]) == 0
     assert conform.check_file(write(gzip.compress(text))).sequences == 4
 
 
 def test_two_files_of_one_name_are_told_apart(tmp_path: Path, write: Write, capsys: Capture) -> None:
     (tmp_path / "a").mkdir()
     paths = [write(MAPLE[1]), write(MAPLE[2], name="a/vectors.jsonl")]
-    assert run_cli(["conform", *map(str, paths)]) == 0
+    assert run_cli(["check", "allocators", *map(str, paths)]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:3]] == list(map(str, paths))
 
 
 def test_what_was_compared_before_a_bad_line_is_printed(write: Write, capsys: Capture) -> None:
     bad = dict(BUDDY[0], pages=0)
     path = write(BUDDY[0], MAPLE[1], bad, BUDDY[1])
-    assert run_cli(["conform", str(write(MAPLE[2], name="fine")), str(path), str(SUBSETS[0])]) == 2
+    assert run_cli(["check", "allocators", str(write(MAPLE[2], name="fine")), str(path), str(SUBSETS[0])]) == 2
     printed = capsys.readouterr()
     rows = [line.split() for line in printed.out.splitlines()]
     assert [row[:2] for row in rows[1:4]] == [["fine", "1"], ["vectors.jsonl", "2"], ["2", "files"]]
@@ -504,7 +504,7 @@ def test_what_was_compared_before_ctrl_c_is_printed(
             yield found
 
     monkeypatch.setattr(conform, "check_lines", interrupted)
-    assert run_cli(["conform", str(write(*MAPLE[1:6]))]) == 130
+    assert run_cli(["check", "allocators", str(write(*MAPLE[1:6]))]) == 130
     assert capsys.readouterr().out.splitlines()[1].split()[1] == "3"
 
 
@@ -513,9 +513,9 @@ def test_the_first_run_says_that_it_compiles(
 ) -> None:
     monkeypatch.setattr(compiling, "compiled_marker", lambda what: tmp_path / what)
     path = write(MAPLE[1], MAPLE[2])
-    assert run_cli(["conform", str(path)]) == 0
+    assert run_cli(["check", "allocators", str(path)]) == 0
     assert "compiling kernels, once per version and machine" in capsys.readouterr().err
-    assert run_cli(["conform", str(path)]) == 0
+    assert run_cli(["check", "allocators", str(path)]) == 0
     assert "compiling" not in capsys.readouterr().err
 
 
@@ -542,7 +542,7 @@ def test_a_file_that_is_none_of_vectors_is_one_message(
     content: bytes, words: str, write: Write, capsys: Capture
 ) -> None:
     path = write(content)
-    assert run_cli(["conform", str(SUBSETS[1]), str(path)]) == 2
+    assert run_cli(["check", "allocators", str(SUBSETS[1]), str(path)]) == 2
     printed = capsys.readouterr()
     assert printed.out == "", "files are looked into before anything is run"
     assert printed.err.startswith(f"mcsim: {path}")
@@ -552,7 +552,7 @@ def test_a_file_that_is_none_of_vectors_is_one_message(
 
 @pytest.mark.parametrize(("path", "words"), [("nowhere", "no such file"), (".", "Is a directory")])
 def test_a_path_that_is_no_file_is_one_message(path: str, words: str, capsys: Capture) -> None:
-    assert run_cli(["conform", path]) == 2
+    assert run_cli(["check", "allocators", path]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -629,7 +629,7 @@ def test_a_line_that_is_no_vector_is_one_message_with_its_place(
     vector: Vector, words: str, write: Write, capsys: Capture
 ) -> None:
     path = write(MAPLE[1], vector)
-    assert run_cli(["conform", str(path)]) == 2
+    assert run_cli(["check", "allocators", str(path)]) == 2
     printed = capsys.readouterr()
     assert printed.err.count("mcsim: ") == 1
     assert f"mcsim: {path}:2: " in printed.err

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import click
 import pytest
 from conftest import ROOT
 
@@ -35,19 +36,27 @@ def test_every_page_is_in_it(site):
     assert [page for page in pages if not (site / page).exists()] == []
 
 
+def commands(group, *names):
+    for name, command in group.commands.items():
+        yield (*names, name), command
+        if isinstance(command, click.Group):
+            yield from commands(command, *names, name)
+
+
 def test_every_command_and_every_option_is_described(site):
     page = (site / "cli.html").read_text(encoding="utf-8")
-    for name, command in cli.commands.items():
-        assert f'id="mcsim-{name}"' in page
+    assert ("check", "speed") in dict(commands(cli))
+    for names, command in commands(cli):
+        name = "-".join(("mcsim", *names))
+        assert f'id="{name}"' in page
         for option in (each for each in command.params if each.param_type_name == "option"):
-            assert f'id="cmdoption-mcsim-{name}-{option.opts[-1].lstrip("-")}"' in page or (
-                f'id="cmdoption-mcsim-{name}-{option.opts[0].lstrip("-")}"' in page
-            ), (name, option.opts)
+            ids = [f'id="cmdoption-{name}-{word.lstrip("-")}"' for word in (option.opts[-1], option.opts[0])]
+            assert any(each in page for each in ids), (name, option.opts)
 
 
 def test_examples_of_commands_can_be_pasted(site):
     page = re.sub(r"<[^>]+>", "", (site / "cli.html").read_text(encoding="utf-8"))
-    assert "\nmcsim conform golden/*.jsonl.gz" in page
+    assert "\nmcsim check allocators golden/*.jsonl.gz" in page
     assert "mcsim run mail-2022 --half-width 0.01 --boots 20000\n" in page
 
 

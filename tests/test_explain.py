@@ -397,8 +397,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            (["explain", "mail-2022", "--ram", "33M"], "--variant: is missing"),
-            (["explain", "mail-2022", "--variant", "tail-free"], "--ram: is missing"),
+            (["explain", "mail-2022", "--ram", "33M"], "Missing option '--variant'. valid: pre-maple, "),
+            (["explain", "mail-2022", "--variant", "tail-free"], "Missing option '--ram'. valid: 28M, "),
             (["explain", "mail-2022", "--variant", "tail-fre", "--ram", "33M"], "did you mean 'tail-free'"),
             (["explain", "mail-2022", "--variant", "tail-free", "--ram", "33"], "--ram: '33' has no unit"),
             (["explain", "mail-2022", "--variant", "tail-free", "--ram", "27M"], "not a RAM size of this experiment"),

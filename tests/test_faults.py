@@ -33,12 +33,12 @@ LONGEST = 4000  # characters of a message
 # By the beginning of a file's name: the command that reads it, and how that ends. 0 or 2: nothing of the file's own
 # control characters is printed, whatever the answer.
 DOORS: dict[str, tuple[tuple[str, ...], tuple[int, ...]]] = {
-    "counts-": (("validate", "--counts", "FILE", "--out", "OUT"), (2,)),
+    "counts-": (("check", "model", "--counts", "FILE", "--out", "OUT"), (2,)),
     "experiment-": (("run", "FILE", "--out", "OUT"), (2,)),
     "program-control": (("run", "EXPERIMENT", *ONE_BOOT, "-v"), (0, 2)),
     "program-": (("run", "EXPERIMENT", *ONE_BOOT), (2,)),
     "timing-": (("run", "EXPERIMENT", *ONE_BOOT), (2,)),
-    "vectors-": (("conform", "FILE"), (2,)),
+    "vectors-": (("check", "allocators", "FILE"), (2,)),
     "workload-control": (("run", "EXPERIMENT", *ONE_BOOT, "-v"), (0, 2)),
     "workload-": (("run", "EXPERIMENT", *ONE_BOOT), (2,)),
 }
@@ -121,15 +121,15 @@ def test_the_folder_is_what_its_script_makes() -> None:
     assert all(path.stat().st_size < 40_000 for path in FOLDER.rglob("*"))
 
 
-@pytest.mark.parametrize("command", ["import", "replay"])
+@pytest.mark.parametrize("command", ["import", "check recordings"])
 def test_a_damaged_recording_is_refused(command: str, tmp_path: Path) -> None:
     for name, path in inputs.recordings(tmp_path / "recordings").items():
-        if name == "context 255" and command == "replay":
-            continue  # a replay does not read that column
+        if name == "context 255" and command != "import":
+            continue  # the check does not read that column
         where = ["--out", str(tmp_path / "out")] if command == "import" else []
         before = path.read_bytes()
-        done = in_a_process([command, str(path), *where], tmp_path)
-        # `replay` has printed the head of its table by then.
+        done = in_a_process([*command.split(), str(path), *where], tmp_path)
+        # The check has printed the head of its table by then.
         check_message(done if command == "import" else done._replace(out=""), (2,))
         assert path.read_bytes() == before
         assert not list(tmp_path.glob("out/*.npz"))
@@ -138,7 +138,7 @@ def test_a_damaged_recording_is_refused(command: str, tmp_path: Path) -> None:
 def test_a_line_of_70_megabytes_is_refused(tmp_path: Path) -> None:
     path = inputs.vectors_of_one_line(tmp_path / "vectors.jsonl.gz")
     assert path.stat().st_size < 1 << 17
-    done = here(["conform", str(path)], tmp_path)
+    done = here(["check", "allocators", str(path)], tmp_path)
     check_message(done, (2,))
     assert "longer than" in done.err
 

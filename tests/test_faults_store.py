@@ -110,7 +110,7 @@ class TestChunks:
         Path("small.toml").write_text(SMALL)
         for command in (
             ["report", "here"],
-            ["verify", "here"],
+            ["check", "results", "here"],
             ["run", "small.toml", "--out", "here", "--boots", "120"],
             ["compare", "here", "--baseline", "maple-naive"],
             ["merge", "here", "-o", "there"],
@@ -127,7 +127,7 @@ class TestChunks:
         path = first_chunk(result)
         path.rename(path.with_name("00000100-00000115.parquet"))
         Path("small.toml").write_text(SMALL)
-        for command in (["run", "small.toml", "--boots", "120", "--out", "here"], ["verify", "here"]):
+        for command in (["run", "small.toml", "--boots", "120", "--out", "here"], ["check", "results", "here"]):
             assert run_cli(command) == 2
             assert "it does not hold boots 100 to 115" in capsys.readouterr().err
 
@@ -209,7 +209,7 @@ class TestDocuments:
         Path("small.toml").write_text(SMALL)
         for command in (
             ["report", "here", "--format", "csv"],
-            ["verify", "here"],
+            ["check", "results", "here"],
             ["merge", "here", "-o", "c"],
             ["run", "small.toml", "--out", "here", "--boots", "200"],
         ):
@@ -251,7 +251,11 @@ class TestDocuments:
         result = made()
         path = Path("here", run_record(result) if name == "records" else name)
         path.write_bytes(content)
-        for command in (["report", "here", "--format", "csv"], ["verify", "here"], ["merge", "here", "-o", "c"]):
+        for command in (
+            ["report", "here", "--format", "csv"],
+            ["check", "results", "here"],
+            ["merge", "here", "-o", "c"],
+        ):
             assert run_cli(command) == 2
             assert path.name in capsys.readouterr().err
 
@@ -273,7 +277,7 @@ class TestDocuments:
 
         edit("experiment.json", exchange)
         Path("small.toml").write_text(SMALL)
-        for command in (["report", "here"], ["verify", "here"], ["run", "small.toml", "--out", "here"]):
+        for command in (["report", "here"], ["check", "results", "here"], ["run", "small.toml", "--out", "here"]):
             assert run_cli(command) == 2
             assert "experiment.json: experiment.variants.maple-naive" in capsys.readouterr().err
 
@@ -331,7 +335,7 @@ class TestDocuments:
 
     @pytest.mark.parametrize("name", ["x" * 300, "/".join(["x" * 200] * 30)])
     @pytest.mark.parametrize(
-        "command", [["report"], ["verify"], ["run", "small.toml", "--out"], ["merge", "here", "-o"]]
+        "command", [["report"], ["check", "results"], ["run", "small.toml", "--out"], ["merge", "here", "-o"]]
     )
     def test_names_that_no_folder_can_have_are_one_message(
         self, name: str, command: list[str], capsys: pytest.CaptureFixture[str]
@@ -519,7 +523,7 @@ class TestDisk:
             raise OSError(30, "Read-only file system")
 
         monkeypatch.setattr(files, "write_atomically", read_only)
-        assert run_cli(["verify", "here"]) == 0
+        assert run_cli(["check", "results", "here"]) == 0
         assert "could not be written down: " in capsys.readouterr().err
 
 
@@ -589,7 +593,7 @@ class TestMissing:
         path = result.store.chunks(result.tasks[0])[-1][2]
         first, last, _ = result.store.chunks(result.tasks[0])[-1]
         path.unlink()
-        assert run_cli(["verify", "here"]) == 1
+        assert run_cli(["check", "results", "here"]) == 1
         words = f"Gone, though runs have stored them: boots {first}..{last} of maple-naive at 31M"
         assert words in capsys.readouterr().out
         assert mcsim.load("here").manifest["verified"][-1]["gone"] == last - first + 1
@@ -599,7 +603,7 @@ class TestMissing:
             told = Path("here/report.html").read_text() if form == "html" else said.out + said.err
             assert words in " ".join(told.split())
         made()
-        assert run_cli(["verify", "here"]) == 0
+        assert run_cli(["check", "results", "here"]) == 0
 
     def test_failing_boots_that_were_cut_out_are_named(self, capsys: pytest.CaptureFixture[str]) -> None:
         """As a cheat would do it: chunks named after the boots that are left, and the records changed, too."""
@@ -614,7 +618,7 @@ class TestMissing:
             store.write_frame(task, frame.slice(first, last - first + 1))
         kept = [list(each) for each in store.ranges(task)]
         edit(run_record(result), lambda it: it["stored"].update({task.id: kept}))
-        assert run_cli(["verify", "here"]) == 1
+        assert run_cli(["check", "results", "here"]) == 1
         assert f"({100 - good.height:,} in all)" in capsys.readouterr().out
         edit(run_record(result), lambda it: it.update(complete=False))
         assert f"({good['boot'].max() + 1 - good.height:,} in all)" in " ".join(mcsim.load("here").missing())
@@ -664,7 +668,7 @@ class TestMissing:
                 made()
         assert mcsim.load("here").missing() == []
         boots = sum(mcsim.load("here").summary()["boots"])
-        assert run_cli(["verify", "here"]) == 0
+        assert run_cli(["check", "results", "here"]) == 0
         assert f"Not simulated yet: {400 - boots} boots" in capsys.readouterr().out
 
 
@@ -673,7 +677,7 @@ class TestVerify:
         result = made(boots=1500)
         path = result.store.chunks(result.tasks[3])[-1][2]
         rewrite(path, lambda f: f.with_columns(time_us=f["time_us"] + (f["boot"] == 1499).cast(pl.Int64)))
-        assert run_cli(["verify", "here", "--sample", "all"]) == 1
+        assert run_cli(["check", "results", "here", "--sample", "all"]) == 1
         said = capsys.readouterr().out
         assert "boot 1499 of tail-free at 32M: time_us 1499001 stored, 1499000 now" in said
         assert "5,999 of 6,000 boots equal" in said
@@ -693,8 +697,8 @@ class TestVerify:
     def test_the_folder_says_what_was_checked(self) -> None:
         result = made()
         rewrite(first_chunk(result), lambda f: f.with_columns(free_pages=f["free_pages"] + 1))
-        assert run_cli(["verify", "here", "--sample", "all", "--seed", "5"]) == 1
-        assert run_cli(["verify", "here", "--sample", "7"]) in (0, 1)
+        assert run_cli(["check", "results", "here", "--sample", "all", "--seed", "5"]) == 1
+        assert run_cli(["check", "results", "here", "--sample", "7"]) in (0, 1)
         first, second = mcsim.load("here").manifest["verified"]
         assert (first["compared"], first["stored"], first["seed"], second["compared"]) == (400, 400, 5, 7)
         assert first["differences"] == len(pl.read_parquet(first_chunk(result)))
@@ -705,7 +709,7 @@ class TestVerify:
     @pytest.mark.parametrize("sample", ["0", "-1", "x", "", "1e3", "9" * 30])
     def test_no_number_of_boots_is_bad_input(self, sample: str, capsys: pytest.CaptureFixture[str]) -> None:
         made()
-        assert run_cli(["verify", "here", "--sample", sample]) == 2
+        assert run_cli(["check", "results", "here", "--sample", sample]) == 2
         assert "--sample: " in capsys.readouterr().err
 
 

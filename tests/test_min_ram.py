@@ -241,7 +241,7 @@ class TestCommand:
 
     def test_the_variant_is_needed(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["min-ram", "mail-2022", "--p", "0.1"]) == 2
-        assert "--variant: is missing" in capsys.readouterr().err
+        assert "Missing option '--variant'. valid: pre-maple, maple-naive" in capsys.readouterr().err
 
     def test_fits_a_mail_with_the_longest_numbers(self) -> None:
         row = {"variant": "a" * 24, "ram": "128M", "ram_bytes": 128 * MB, "boots": 99_999_999, "failures": 9_999_999}

@@ -268,7 +268,7 @@ class TestCommand:
         given = {"--variant": "tail-free", "--ram": "35M"}
         del given[missing]
         assert run_cli(["rare", "mail-2022", *(word for pair in given.items() for word in pair)]) == 2
-        assert f"{missing}: is missing" in capsys.readouterr().err
+        assert f"Missing option '{missing}'. valid: " in capsys.readouterr().err
 
     def test_help_fits_a_terminal(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert run_cli(["rare", "--help"]) == 0

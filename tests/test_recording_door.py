@@ -525,7 +525,7 @@ def test_a_gzip_file_is_no_recording(tmp_path):
 def test_control_characters_of_a_file_name_do_not_reach_the_terminal(tmp_path, capsys):
     path = tmp_path / "a\x1b[31m\n.npz"
     path.write_bytes(GOOD.read_bytes())
-    assert run_cli(["replay", str(path)]) == 0
+    assert run_cli(["check", "recordings", str(path)]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "a\\x1b[31m" in out

@@ -152,7 +152,7 @@ def test_free_lists_at_the_end_are_compared_with_the_index_beside_the_recording(
     found = replay(path)
     assert found.mismatches == 0
     assert not found.passed
-    assert run_cli(["replay", str(path)]) == 1
+    assert run_cli(["check", "recordings", str(path)]) == 1
 
 
 def path_stem():
@@ -230,7 +230,7 @@ def test_events_name_pages_and_addresses_from_the_start_of_ram():
 
 
 def test_the_command_prints_a_line_for_each_recording_and_a_sum(capsys):
-    assert run_cli(["replay", str(WITHOUT_NETWORK), str(WITH_BOTH_FIXES)]) == 0
+    assert run_cli(["check", "recordings", str(WITHOUT_NETWORK), str(WITH_BOTH_FIXES)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:7] == ["recording", "RAM", "events", "allocs", "frees", "nodes", "differ"]
     assert lines[1].split() == ["N_V0_64MB_j0_a", "64M", "11914", "984", "9381", "282", "0", "rule", "not", "known"]
@@ -238,15 +238,15 @@ def test_the_command_prints_a_line_for_each_recording_and_a_sum(capsys):
 
 
 def test_the_command_takes_a_folder(tmp_path, capsys):
-    assert run_cli(["replay", str(RECORDINGS)]) == 0
+    assert run_cli(["check", "recordings", str(RECORDINGS)]) == 0
     assert capsys.readouterr().out.splitlines()[-1].split() == ["2", "28852", "2469", "22030", "1071", "0"]
-    assert run_cli(["replay", str(tmp_path)]) == 2
+    assert run_cli(["check", "recordings", str(tmp_path)]) == 2
     assert "no recording in this folder" in capsys.readouterr().err
 
 
 def test_the_command_shows_the_first_difference_and_ends_with_1(tmp_path, capsys):
     path = changed(tmp_path, CHANGES["page taken"])
-    assert run_cli(["replay", str(WITHOUT_NETWORK), str(path)]) == 1
+    assert run_cli(["check", "recordings", str(WITHOUT_NETWORK), str(path)]) == 1
     out = capsys.readouterr().out
     assert "changed: the first difference is at record" in out
     assert "page taken" in out
@@ -258,7 +258,7 @@ def test_the_command_shows_the_first_difference_and_ends_with_1(tmp_path, capsys
 def test_the_command_ends_with_2_and_one_message_for_a_bad_file_and_keeps_what_it_has_printed(tmp_path, capsys):
     path = tmp_path / "note.npz"
     path.write_text("no recording")
-    assert run_cli(["replay", str(WITHOUT_NETWORK), str(path)]) == 2
+    assert run_cli(["check", "recordings", str(WITHOUT_NETWORK), str(path)]) == 2
     captured = capsys.readouterr()
     assert "N_V0_64MB_j0_a" in captured.out
     assert captured.err == f"mcsim: {path}: not a NumPy archive (.npz), or damaged\n  valid: a recording (.npz)\n"

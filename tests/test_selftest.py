@@ -11,7 +11,7 @@ from mcsim.fidelity import statistics as selftest
 from mcsim.stats import paired
 from mcsim.stats.sequences import sequence
 
-QUICK = ["selftest", "--tables", "60", "--boots", "50", "--trials", "60"]
+QUICK = ["check", "statistics", "--tables", "60", "--boots", "50", "--trials", "60"]
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_notices_a_test_that_finds_too_much(
 
 @pytest.mark.parametrize("option", ["--tables", "--boots", "--trials"])
 def test_no_trials_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(["selftest", option, "0"]) == 2
+    assert run_cli(["check", "statistics", option, "0"]) == 2
     assert f"{option}: 0 is out of range" in capsys.readouterr().err
 
 

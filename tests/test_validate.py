@@ -27,6 +27,7 @@ from mcsim.fidelity.model.report import counterfactual_page, draw, page
 from mcsim.model.counts import Cell, Place, open_counts_file, read_counts
 from mcsim.model.experiment import HostLoad
 from mcsim.model.recorded_kernels import NEW, OLD, recorded_variants, tail_of
+from mcsim.model.settings import Setting
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 from mcsim.simulator.single_program import SingleProgram
@@ -244,11 +245,11 @@ def test_the_same_boots_give_the_same_numbers_whatever_else_is_stored(small_worl
 
 
 def test_the_timing_can_be_replaced_and_its_slips_are_told(tmp_path: Path) -> None:
-    changed = experiment("C", 2, Simulation(tmp_path, timing=["gap_sigma = 0.3"], seed=7))
+    changed = experiment("C", 2, Simulation(tmp_path, settings=[Setting.of("timing.gap_sigma=0.3")], seed=7))
     assert (changed.timing.gap_sigma, changed.timing.jitter, changed.seed) == (0.3, 2, 7)
-    for timing, message in (("gap_sgma=0.3", "did you mean 'gap_sigma'"), ("gap_sigma=", "not valid TOML")):
+    for slip, message in (("gap_sgma=0.3", "did you mean 'gap_sigma'"), ("gap_sigma=x", "--set timing.gap_sigma=x: ")):
         with pytest.raises(UserError, match=message):
-            experiment("C", 0, Simulation(tmp_path, timing=[timing]))
+            experiment("C", 0, Simulation(tmp_path, settings=[Setting.of(f"timing.{slip}")]))
     with pytest.raises(UserError, match="out of range"):
         predict([Place("C", "V0", 32, 0)], Simulation(tmp_path, boots=0), Silent)
 
@@ -327,29 +328,29 @@ def test_the_command_prints_writes_and_judges(small_world: Path, capsys: pytest.
         for ram in (31, 35)
         for jitter in (0, 2)
     )
-    arguments = ["validate", "--counts", str(counts_file(small_world, right + "B,V0,32,0,2,2,check\n"))]
+    arguments = ["check", "model", "--counts", str(counts_file(small_world, right + "B,V0,32,0,2,2,check\n"))]
     options = ["--boots", "400", "--out", "v"]
     assert run_cli([*arguments, *options]) == 0
     printed = capsys.readouterr().out
     assert "dropped, no workload: environment B (1 cells, 2 boots)" in printed
     assert "PASSED" in printed
     assert max(map(len, printed.splitlines())) <= 72
-    names = {"validate.txt", "validate.csv", "calibration.png", "calibration.svg"}
+    names = {"predicted.txt", "predicted.csv", "calibration.png", "calibration.svg"}
     assert names <= {path.name for path in (small_world / "v").iterdir()}
-    assert (small_world / "v" / "validate.txt").read_text() == printed
+    assert (small_world / "v" / "predicted.txt").read_text() == printed
     assert run_cli([*arguments, *options]) == 0
     assert capsys.readouterr().out == printed
 
     wrong = counts_file(small_world, f"C,V0,31,0,100,{round(100 * abs(rate(31, 'head') - 0.5))},check\n")
-    assert run_cli(["validate", "--counts", str(wrong), *options]) == 1
+    assert run_cli(["check", "model", "--counts", str(wrong), *options]) == 1
     assert "FAILED: adjusted p below 0.05 in 2 rows" in capsys.readouterr().out
     fitted = counts_file(small_world, wrong.read_text().splitlines()[1].replace("check", "calibration") + "\n")
-    assert run_cli(["validate", "--counts", str(fitted), *options]) == 0
+    assert run_cli(["check", "model", "--counts", str(fitted), *options]) == 0
     assert "!" in capsys.readouterr().out
 
 
 def test_predictions_are_a_table_of_their_own(small_world: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(["validate", "--predict", "N", "--boots", "40"]) == 0
+    assert run_cli(["check", "model", "--predict", "N", "--boots", "40"]) == 0
     lines = (small_world / "results" / "predictions" / "N.csv").read_text().splitlines()
     names = "env,variant,ram_mb,jitter,p,low,high,simulated_boots,level,model_version,kernels,workload"
     assert lines[0] == names
@@ -371,13 +372,14 @@ def test_predictions_are_a_table_of_their_own(small_world: Path, capsys: pytest.
         (["--counts", "missing.csv"], "missing.csv: no such file"),
         (["--boots", "0"], "--boots: 0 is out of range"),
         (["--workers", "0"], "0 is not a number of workers"),
-        (["--timing", "nonsense"], "--timing"),
+        (["--set", "nonsense"], "--set: 'nonsense' has no"),
+        (["--set", "experiment.boots=3"], "--set experiment.boots=3: is not of the timing"),
     ],
 )
 def test_bad_input_ends_with_one_message(
     small_world: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
-    assert run_cli(["validate", *arguments]) == 2
+    assert run_cli(["check", "model", *arguments]) == 2
     printed = capsys.readouterr()
     assert message in printed.err
     assert "valid:" in printed.err
@@ -501,5 +503,5 @@ def test_cells_of_one_series_share_the_draws_of_its_load() -> None:
 
 def test_a_timing_of_ones_own_replaces_the_prior_over_the_load(tmp_path: Path) -> None:
     assert Simulation(tmp_path).host_load("C") is not None
-    assert Simulation(tmp_path, timing=("gap_sigma=0.3",)).host_load("C") is not None
-    assert Simulation(tmp_path, timing=("boot_median = 2.0",)).host_load("C") is None
+    assert Simulation(tmp_path, settings=[Setting.of("timing.gap_sigma=0.3")]).host_load("C") is not None
+    assert Simulation(tmp_path, settings=[Setting.of("timing.boot_median=2.0")]).host_load("C") is None

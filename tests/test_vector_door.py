@@ -174,7 +174,7 @@ def test_what_a_vector_says_reaches_the_terminal_in_printable_words(tmp_path, ca
     vector["res"][0] = HOSTILE
     path = tmp_path / f"a{HOSTILE}.jsonl"
     path.write_text(json.dumps(vector))
-    assert run_cli(["conform", str(path)]) == 1
+    assert run_cli(["check", "allocators", str(path)]) == 1
     out = capsys.readouterr().out
     assert all(each.isprintable() or each == "\n" for each in out)
     assert "\nAll match." not in out
@@ -246,15 +246,15 @@ def test_predictions_are_never_written_over_anything_else(there, tmp_path, capsy
     else:
         table.write_text(COUNTS_HEADER if there == "counts" else "notes\n")
     before = table.read_text() if table.is_file() else None
-    assert run_cli(["validate", "--predict", "N", "--csv", str(table), "--out", str(tmp_path / "out")]) == 2
+    assert run_cli(["check", "model", "--predict", "N", "--csv", str(table), "--out", str(tmp_path / "out")]) == 2
     assert "is there, and holds no predictions" in capsys.readouterr().err
     assert before is None or table.read_text() == before
 
 
 def test_counts_are_never_written_over(tmp_path, capsys):
-    (tmp_path / "validate.csv").write_text(COUNTS_HEADER + "C,V0,32,0,5,3,check\n")
+    (tmp_path / "predicted.csv").write_text(COUNTS_HEADER + "C,V0,32,0,5,3,check\n")
     counts = tmp_path / "counts.csv"
-    counts.hardlink_to(tmp_path / "validate.csv")
-    assert run_cli(["validate", "--counts", str(counts), "--out", str(tmp_path)]) == 2
+    counts.hardlink_to(tmp_path / "predicted.csv")
+    assert run_cli(["check", "model", "--counts", str(counts), "--out", str(tmp_path)]) == 2
     assert "would be overwritten, and is read" in capsys.readouterr().err
     assert counts.read_text().startswith(COUNTS_HEADER)

@@ -33,7 +33,7 @@ def change_one_boot(result: Result) -> None:
 
 
 def test_equal_boots_give_exit_code_0_and_the_hash(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(["verify", "here", "--sample", "50"]) == 0
+    assert run_cli(["check", "results", "here", "--sample", "50"]) == 0
     line, how_sure = capsys.readouterr().out.splitlines()
     assert line == f"50 of 50 boots equal, out of 400; SHA-256 {mcsim.load('here').store.content_hash()}"
     # 1 - C(396, 50) / C(400, 50) and 50 / 400
@@ -43,7 +43,7 @@ def test_equal_boots_give_exit_code_0_and_the_hash(capsys: pytest.CaptureFixture
 
 def test_one_changed_boot_is_found_and_gives_exit_code_1(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
     change_one_boot(result)
-    assert run_cli(["verify", "here", "--sample", "400"]) == 1
+    assert run_cli(["check", "results", "here", "--sample", "400"]) == 1
     printed = capsys.readouterr().out
     assert "boot 7 of maple-naive at 31M: time_us 1 stored, 7000 now\n" in printed
     assert "399 of 400 boots equal" in printed
@@ -72,7 +72,7 @@ def test_other_kernels_are_said_and_compared_all_the_same(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(simulator, "kernel_hash", lambda: "f" * 64)
-    assert run_cli(["verify", "here"]) == 0
+    assert run_cli(["check", "results", "here"]) == 0
     assert "stored by other kernels" in capsys.readouterr().err
 
 
@@ -84,7 +84,7 @@ def test_a_workload_file_that_was_moved_can_be_named(monkeypatch: pytest.MonkeyP
         return stand_in.WORKLOAD
 
     monkeypatch.setattr(simulator, "load_workload", note)
-    assert run_cli(["verify", "here", "--workload", "/elsewhere/board"]) == 0
+    assert run_cli(["check", "results", "here", "--workload", "/elsewhere/board"]) == 0
     assert asked == ["/elsewhere/board"]
 
 
@@ -98,7 +98,7 @@ def test_a_workload_file_that_was_moved_can_be_named(monkeypatch: pytest.MonkeyP
     ],
 )
 def test_bad_input_gives_exit_code_2(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_cli(["verify", *arguments]) == 2
+    assert run_cli(["check", "results", *arguments]) == 2
     assert words in capsys.readouterr().err
 
 
@@ -107,5 +107,5 @@ def test_another_workload_gives_exit_code_2(
 ) -> None:
     other = type(stand_in.WORKLOAD)(**{**vars(stand_in.WORKLOAD), "digest": "cd" * 32})
     monkeypatch.setattr(simulator, "load_workload", lambda source: other)
-    assert run_cli(["verify", "here"]) == 2
+    assert run_cli(["check", "results", "here"]) == 2
     assert "is not the one of the stored boots" in capsys.readouterr().err

@@ -13,25 +13,20 @@ from types import FrameType
 
 import click
 
-from mcsim.cli.bench_command import bench
-from mcsim.cli.blame_command import blame
+from mcsim.cli.check import check
 from mcsim.cli.compare_command import compare
-from mcsim.cli.conform_command import conform
 from mcsim.cli.explain_command import explain
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
+from mcsim.cli.menu import Menu
 from mcsim.cli.merge_command import merge
 from mcsim.cli.min_ram_command import min_ram
-from mcsim.cli.new_command import new, schema
+from mcsim.cli.new_command import new
 from mcsim.cli.plan_command import plan
 from mcsim.cli.rare_command import rare
-from mcsim.cli.replay_command import replay
 from mcsim.cli.report_command import report
 from mcsim.cli.run_command import run
-from mcsim.cli.selftest_command import selftest
 from mcsim.cli.sensitivity_command import sensitivity
-from mcsim.cli.validate_command import validate
-from mcsim.cli.verify_command import verify
 
 # Commands give 1 and 3 themselves: verdicts, which nothing else may end with.
 EXIT_USER_ERROR = 2
@@ -48,6 +43,7 @@ COMPLETION = "_MCSIM_COMPLETE"  # in the environment: a shell asks how a word ma
 
 @click.group(
     name="mcsim",
+    cls=Menu,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit code: 0 done; 1 what was checked differs, or is worse; 2 bad input, in one message; 3 undecided; 70 "
     "an error of mcsim itself; 130 Ctrl-C and 143 SIGTERM: what is done is kept, the same command continues.",
@@ -58,47 +54,16 @@ def cli() -> None:
 
     \b
     Try:
-      mcsim run mail-2022 --boots 200        a quick look at the shipped experiment
-      mcsim run mail-2022                    all of its boots; the same command again continues
-      mcsim report results/mail-2022         table and plots of what is there
-      mcsim compare RESULT --baseline V      which variants differ from V, which are equivalent
-      mcsim explain EXP --variant V --ram R  why one boot failed: report, map, timeline
-      mcsim blame EXP --variant V --ram R    whose pages break the blocks, over many boots
-      mcsim plan --p1 0.3 --p2 0.2 --paired  how many boots that takes
-      mcsim min-ram EXP --variant V --p .001 which RAM sizes have P(OOM) <= 0.001
-      mcsim sensitivity EXP --variant V ...  what moves P(OOM) most
-      mcsim rare EXP --variant V --ram R     P(OOM) where plain boots never fail
-      mcsim validate                         predictions beside failure counts of real boots
-      mcsim merge A B -o C                   one result out of parts, or of runs on many machines
-      mcsim verify results/mail-2022         stored boots once more, bit for bit
-      mcsim new my-board                     an experiment of your own, to be edited
-      mcsim list                             experiments, variants and workloads that come along
-      mcsim conform golden/*.jsonl.gz        our allocators against vectors of the real kernel code
-      mcsim replay boots/*.npz               our allocators against recordings of real boots
-      mcsim bench                            how fast they are, beside the same in C
+      mcsim run mail-2022 --boots 200
+      mcsim explain mail-2022 --variant maple-naive --ram 33M
+      mcsim new my-board && mcsim run my-board.toml
     """
 
 
-cli.add_command(run)
-cli.add_command(report)
-cli.add_command(compare)
-cli.add_command(explain)
-cli.add_command(blame)
-cli.add_command(plan)
-cli.add_command(min_ram)
-cli.add_command(sensitivity)
-cli.add_command(rare)
-cli.add_command(validate)
-cli.add_command(merge)
-cli.add_command(verify)
-cli.add_command(new)
-cli.add_command(schema)
-cli.add_command(list_command)
-cli.add_command(import_command)
-cli.add_command(conform)
-cli.add_command(replay)
-cli.add_command(selftest)
-cli.add_command(bench)
+cli.add_section("Ask", run, report, compare, explain, plan, min_ram, sensitivity, rare)
+cli.add_section("Own board", new, import_command, list_command)
+cli.add_section("Trust", check)
+cli.add_section("Keep", merge)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

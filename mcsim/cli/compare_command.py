@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mcsim.cli import options
 from mcsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,27 +19,21 @@ EXIT_WORSE, EXIT_UNDECIDED = 1, 3
 
 
 @click.command(
+    short_help="Which variants differ from one of them, and how surely",
     epilog="Exit code with --gate: 0 every row is better or equivalent, 1 some row differs for the worse, 3 none does "
-    "but some row is undecided (more boots, or a larger --delta). Without it always 0; 2 bad input."
+    "but some row is undecided (more boots, or a larger --delta). Without it always 0; 2 bad input.",
 )
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--baseline", metavar="V", help="The variant that all others are compared with.")
 @click.option("--counts", type=click.Path(path_type=Path), metavar="FILE", help="Compare counts of real boots instead.")
-@click.option("--ram", multiple=True, metavar="R", help="Only these RAM sizes (repeatable); the last row pools them.")
+@options.sizes
 @click.option(
     "--delta", type=float, default=0.02, show_default=True, metavar="D", help="Smaller differences do not matter."
 )
-@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of intervals and tests.")
+@options.level
 @click.option("--peeking", is_flag=True, help="Verdicts that hold although the run was looked at, or stopped, early.")
 @click.option("--gate", is_flag=True, help="Tell the verdict by the exit code, for CI.")
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "csv"]),
-    default="text",
-    show_default=True,
-    help="csv: all columns, proportions instead of per cent.",
-)
+@options.output(forms=["text", "csv"])
 @click.pass_context
 def compare(
     context: click.Context,
@@ -53,6 +48,8 @@ def compare(
     form: str,
 ) -> None:
     """Compare the variants of RESULT with a baseline, boot by boot: which differ, which are equivalent?
+
+    The last row of each pools its RAM sizes.
 
     With --counts, failure counts of real boots (CSV: env,variant,ram_mb,jitter,boots,failures,use) are compared with
     the simulated boots of the same kernel, or with those of --baseline.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    short_help="Programs to boot, from recordings of real boots",
     name="import",
     epilog="A recording without scheduler records gives its pre-init phase only, which mixes with others' user phases.",
 )

@@ -7,7 +7,7 @@ import textwrap
 import click
 
 
-@click.command(name="list")
+@click.command(short_help="Experiments, variants and workloads that come along", name="list")
 def list_command() -> None:
     """Print the experiments, variants and workloads that come with mcsim."""
     from mcsim.errors import UserError

@@ -8,9 +8,10 @@ import click
 
 
 @click.command(
+    short_help="One result out of parts, or of runs on many machines",
     epilog="The union is the same, byte for byte, in whatever order the results are named and however often. Folders "
     "of another experiment, workload or kernels are refused, and so are two outcomes of one boot. That a part is "
-    "missing is said here and in every report; the exit code stays 0."
+    "missing is said here and in every report; the exit code stays 0.",
 )
 @click.argument("results", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RESULT...")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), metavar="DIR", help="A new folder.")

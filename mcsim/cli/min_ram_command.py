@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcsim.errors import UserError
+from mcsim.cli import options
 
 if TYPE_CHECKING:
     import polars as pl
@@ -18,44 +18,33 @@ REASON = "docs/results/non-monotonic.md"
 
 
 @click.command(
+    short_help="Which RAM sizes are safe",
     name="min-ram",
     epilog="Exit code: 0 from some size on all scanned sizes are shown safe; 1 none is, the largest is shown unsafe; "
     "3 none is, the largest is undecided (more --boots); 2 bad input.",
 )
-@click.argument("experiment")
-@click.option("--variant", metavar="V", help="The kernel variant.")
+@options.experiment
+@options.variant
+@options.sizes
 @click.option("--p", "limit", type=float, required=True, metavar="P", help="The P(OOM) that is still good enough.")
-@click.option(
-    "--ram", multiple=True, metavar="R", help="Sizes, as '28M..64M step 1M' (repeatable) [default: the experiment's]."
-)
-@click.option(
-    "--level",
-    type=float,
-    default=0.95,
-    show_default=True,
-    metavar="L",
-    help="Confidence of all verdicts together.",
-)
-@click.option(
-    "--boots", type=int, metavar="N", help="Most boots of a size [default: 4 times those of one without failures]."
-)
+@options.sample("Most boots of a size [default: 4 times those of one without failures].")
+@options.settings
 @click.option("--assume-monotonic", is_flag=True, help="Bisect, as if more RAM were never worse: it can be.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder [default: results/NAME-min-ram].")
-@click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
-@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
-@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
+@options.output("Folder of the boots [default: results/NAME-min-ram].", ["text", "csv"])
+@options.workers
 @click.pass_context
 def min_ram(
     context: click.Context,
     experiment: str,
-    variant: str | None,
+    variant: str,
     limit: float,
     ram: tuple[str, ...],
-    level: float,
     boots: int | None,
+    seed: int | None,
+    level: float,
+    changes: tuple[str, ...],
     assume_monotonic: bool,
     out: Path | None,
-    seed: int | None,
     workers: int | None,
     form: str,
 ) -> None:
@@ -72,13 +61,10 @@ def min_ram(
     """
     import mcsim
     from mcsim.files import csv_of
-    from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
     from mcsim.studies.study import not_used
 
-    loaded = load(experiment)
-    if variant is None:
-        raise UserError("is missing", key="--variant", valid=", ".join(each.name for each in loaded.variants))
+    loaded = options.loaded(experiment, changes, seed)
     try:
         frame = mcsim.min_ram(
             loaded,
@@ -89,7 +75,6 @@ def min_ram(
             boots=boots,
             assume_monotonic=assume_monotonic,
             out=out,
-            seed=seed,
             workers=workers,
             progress=for_stderr,
         )
@@ -99,8 +84,7 @@ def min_ram(
     if form == "csv":
         click.echo(csv_of(frame), nl=False)
     else:
-        used = loaded.seed if seed is None else seed
-        title = f"{loaded.name}, {variant}, seed {used}"
+        title = f"{loaded.name}, {variant}, seed {loaded.seed}"
         click.echo(page(frame, title, assume_monotonic, not_used(loaded)), nl=False)
     context.exit(exit_code(frame))
 

@@ -1,4 +1,4 @@
-"""`mcsim new` and `mcsim schema`."""
+"""`mcsim new`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,30 @@ import click
 SCHEMA_FILE = "mcsim.schema.json"
 
 
-@click.command()
-@click.argument("name")
-def new(name: str) -> None:
+@click.command(short_help="An experiment of your own, to be edited")
+@click.argument("name", required=False)
+@click.option("--schema", is_flag=True, help="Only print the JSON Schema of experiment files.")
+def new(name: str | None, schema: bool) -> None:
     """Write NAME.toml, a commented experiment that runs at once, and the schema that editors check it by.
 
+    Editors that know TOML (taplo, "Even Better TOML") complete and check a file whose first line is
+    `#:schema mcsim.schema.json`, as that of NAME.toml is.
+
     \b
-    Example:
+    Examples:
       mcsim new my-board && mcsim run my-board.toml
+      mcsim new --schema > mcsim.schema.json
     """
     from mcsim.errors import UserError
     from mcsim.files import is_folder, write_new, written
     from mcsim.model.experiment import parse
     from mcsim.model.shipped import template
 
+    if schema == (name is not None):
+        raise UserError("say what is new", key="NAME, --schema", valid="one of them")
+    if name is None:
+        click.echo(_schema(), nl=False)
+        return
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
     text = template()
     parse(text, path)  # also checks the name
@@ -39,20 +49,6 @@ def new(name: str) -> None:
         if not os.path.lexists(schema_file):
             write_new(schema_file, _schema().encode())
     click.echo(f"{path} (and {SCHEMA_FILE}, for editors); next: mcsim run {path}")
-
-
-@click.command()
-def schema() -> None:
-    """Print the JSON Schema of experiment files.
-
-    Editors that know TOML (taplo, "Even Better TOML") complete and check a file whose first line is
-    `#:schema mcsim.schema.json`.
-
-    \b
-    Example:
-      mcsim schema > mcsim.schema.json
-    """
-    click.echo(_schema(), nl=False)
 
 
 def _schema() -> str:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import click
 
+from mcsim.cli import options
 from mcsim.errors import UserError
 
 MOST_ROWS = 1_000_000
 
 
 @click.command(
-    epilog="A comparison of several rows is corrected for their number; --rows plans for the worst of it (Bonferroni)."
+    short_help="How many boots it takes to tell",
+    epilog="A comparison of several rows is corrected for their number; --rows plans for the worst of it (Bonferroni).",
 )
 @click.option("--p1", type=float, metavar="P", help="Expected P(OOM) of one variant.")
 @click.option("--p2", type=float, metavar="P", help="That of the other: how many boots show the difference?")
@@ -19,7 +21,7 @@ MOST_ROWS = 1_000_000
     "--discordant", type=float, metavar="Q", help="Share of boots in which just one of the two fails (with --paired)."
 )
 @click.option("--power", type=float, default=0.8, show_default=True, help="Probability of finding the difference.")
-@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of tests and intervals.")
+@options.level
 @click.option("--rows", type=int, default=1, show_default=True, metavar="N", help="Rows of the comparison to come.")
 @click.option("--half-width", type=float, metavar="W", help="How many boots give P +- W? (P: --p1)")
 @click.option("--upper", type=float, metavar="U", help="How many boots without a failure show P <= U?")

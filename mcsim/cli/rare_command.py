@@ -9,37 +9,34 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mcsim.errors import UserError
+from mcsim.cli import options
 
 if TYPE_CHECKING:
     from mcsim.studies.rare import Rare
 
 
 @click.command(
+    short_help="P(OOM) where plain boots hardly ever fail",
     name="rare",
     epilog="Exit code 2 for bad input. How it works, and when not to trust it: docs/statistics.md, Rare events.",
 )
-@click.argument("experiment")
-@click.option("--variant", metavar="V", help="The kernel variant.")
-@click.option("--ram", metavar="R", help="The RAM size, as 37M (any of the machine's, also outside of the experiment).")
+@options.experiment
+@options.cell
 @click.option("--repetitions", type=int, default=20, show_default=True, metavar="N", help="Independent estimates.")
-@click.option(
-    "--boots", type=int, default=100, show_default=True, metavar="N", help="Of a recording at a level, in the mean."
-)
-@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Of the interval.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder [default: results/NAME-rare].")
-@click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
-@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
-@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
+@options.sample("Boots of a recording at a level, in the mean.", 100)
+@options.settings
+@options.output("Folder of the repetitions [default: results/NAME-rare].", ["text", "csv"])
+@options.workers
 def rare(
     experiment: str,
-    variant: str | None,
-    ram: str | None,
+    variant: str,
+    ram: str,
     repetitions: int,
     boots: int,
-    level: float,
-    out: Path | None,
     seed: int | None,
+    level: float,
+    changes: tuple[str, ...],
+    out: Path | None,
     workers: int | None,
     form: str,
 ) -> None:
@@ -47,7 +44,7 @@ def rare(
 
     Multilevel splitting: boots that come close to failure are copied, parts of them are drawn anew, and those that come
     closer are copied again. The same command again continues; more --repetitions add to those that are there.
-    [stop] and [sweep] of the experiment are not used.
+    [stop] and [sweep] of the experiment are not used; --ram may be any size of the machine.
 
     \b
     Examples:
@@ -56,15 +53,10 @@ def rare(
     """
     import mcsim
     from mcsim.files import csv_of
-    from mcsim.model.experiment import load
     from mcsim.run.progress import for_stderr
     from mcsim.studies.study import not_used
 
-    loaded = load(experiment)
-    if variant is None:
-        raise UserError("is missing", key="--variant", valid=", ".join(each.name for each in loaded.variants))
-    if ram is None:
-        raise UserError("is missing", key="--ram", valid="one size, as 37M")
+    loaded = options.loaded(experiment, changes, seed)
     try:
         found = mcsim.rare(
             loaded,
@@ -74,7 +66,6 @@ def rare(
             boots=boots,
             level=level,
             out=out,
-            seed=seed,
             workers=workers,
             progress=for_stderr(),
         )

@@ -6,15 +6,18 @@ from pathlib import Path
 
 import click
 
+from mcsim.cli import options
+
 
 @click.command(
+    short_help="Table, plots and page of a result, made again",
     epilog="text: all files are made anew from the stored boots, too (table.txt, table.csv, report.md, report.html, "
     "p_oom.png, p_oom.svg). markdown, csv (the whole summary table, one row per variant and RAM size): nothing is "
     "written. html, png: report.html or p_oom.png alone is written, and its path printed. The same boots give the same "
-    "bytes. docs/report.md says how to read report.html."
+    "bytes. docs/report.md says how to read report.html.",
 )
 @click.argument("result", type=click.Path(path_type=Path))
-@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of the intervals.")
+@options.level
 @click.option(
     "--baseline",
     metavar="V",
@@ -25,14 +28,7 @@ import click
     metavar="PATH",
     help="Where the file of the workload is now, if it has been moved: report.html looks at failing boots again.",
 )
-@click.option(
-    "--format",
-    "form",
-    type=click.Choice(["text", "markdown", "csv", "html", "png"]),
-    default="text",
-    show_default=True,
-    help="What goes to the standard output, or is written.",
-)
+@options.output(forms=["text", "markdown", "csv", "html", "png"], text="What is printed, or written.")
 def report(result: Path, level: float, baseline: str | None, workload: str | None, form: str) -> None:
     """Print the table of RESULT (a folder that `mcsim run` made) and write table, report and plots into it.
 

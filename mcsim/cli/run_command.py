@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mcsim.cli import options
 from mcsim.errors import UserError
 
 
@@ -19,11 +20,16 @@ def _check_indices(_: click.Context, __: click.Parameter, check: bool) -> bool:
     return check
 
 
-@click.command(epilog="A size is written 32M; several cells: repeat --variant and --ram, or --ram '30M..33M step 1M'.")
-@click.argument("experiment")
-@click.option("--boots", type=int, metavar="N", help="Boots per cell, instead of the number in the file.")
-@click.option("--out", type=click.Path(path_type=Path), metavar="DIR", help="Result folder [default: results/NAME].")
-@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
+@click.command(
+    short_help="P(OOM) per kernel variant and RAM size: boots it, many times",
+    epilog="A size is written 32M; several cells: repeat --variant and --ram, or --ram '30M..33M step 1M'.",
+)
+@options.experiment
+@options.cells
+@options.sample("Boots per cell [default: the experiment's].")
+@options.settings
+@options.output("Result folder [default: results/NAME].")
+@options.workers
 @click.option(
     "--backend",
     type=click.Choice(["threads", "processes", "dask"]),
@@ -33,10 +39,6 @@ def _check_indices(_: click.Context, __: click.Parameter, check: bool) -> bool:
 )
 @click.option("--scheduler", metavar="ADDRESS", help="With --backend dask: where its scheduler is, tcp://HOST:8786.")
 @click.option("--shard", metavar="I/N", help="Only part I (from 1) of N, to be put together by mcsim merge.")
-@click.option("--variant", "variants", multiple=True, metavar="V", help="Only this variant (repeatable).")
-@click.option("--ram", multiple=True, metavar="R", help="Only this RAM size (repeatable).")
-@click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Replace a key of the file (repeatable).")
 @click.option("--max-failures", metavar="N", help="A cell ends when so many boots have failed.")
 @click.option("--half-width", metavar="X", help="A cell ends when P(OOM) is known to +- X.")
 @click.option("--relative-half-width", metavar="X", help="A cell ends when P(OOM) is known to +- X times itself.")
@@ -61,6 +63,7 @@ def run(
     variants: tuple[str, ...],
     ram: tuple[str, ...],
     seed: int | None,
+    level: float,
     changes: tuple[str, ...],
     max_failures: str | None,
     half_width: str | None,
@@ -85,7 +88,9 @@ def run(
     """
     from mcsim.model.experiment import load
     from mcsim.model.settings import Setting
+    from mcsim.stats.intervals import check_level
 
+    check_level(level)
     settings = [Setting.of(text) for text in changes]
     for option, value in (
         ("--max-failures", max_failures),

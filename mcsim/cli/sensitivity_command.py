@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mcsim.errors import UserError
+from mcsim.cli import options
 
 if TYPE_CHECKING:
     from mcsim.studies.sensitivity import Sensitivity
 
 
-@click.command(epilog="Exit code: 0, or 2 for bad input.")
-@click.argument("experiment")
-@click.option("--variant", metavar="V", help="The kernel variant.")
-@click.option("--ram", required=True, metavar="R", help="The RAM size.")
+@click.command(short_help="What moves P(OOM) most", epilog="Exit code: 0, or 2 for bad input.")
+@options.experiment
+@options.cell
 @click.option(
     "--factor",
     "factors",
@@ -26,23 +25,20 @@ if TYPE_CHECKING:
     help="A key of the timing or a policy, and its two levels (repeatable, 7 at most) [default: gap_sigma, boot_sigma "
     "and boot_median halved and doubled, jitter 0 and 2].",
 )
-@click.option("--boots", type=int, default=1000, show_default=True, metavar="N", help="Boots of each cell.")
-@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of intervals.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder [default: results/NAME-sensitivity]."
-)
-@click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
-@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
-@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
+@options.sample("Boots of each combination of levels.", 1000)
+@options.settings
+@options.output("Folder of boots and picture [default: results/NAME-sensitivity].", ["text", "csv"])
+@options.workers
 def sensitivity(
     experiment: str,
-    variant: str | None,
+    variant: str,
     ram: str,
     factors: tuple[str, ...],
     boots: int,
-    level: float,
-    out: Path | None,
     seed: int | None,
+    level: float,
+    changes: tuple[str, ...],
+    out: Path | None,
     workers: int | None,
     form: str,
 ) -> None:
@@ -59,14 +55,11 @@ def sensitivity(
     """
     import mcsim
     from mcsim.files import csv_of
-    from mcsim.model.experiment import load
     from mcsim.report.tornado import write
     from mcsim.run.progress import for_stderr
     from mcsim.studies.study import not_used
 
-    loaded = load(experiment)
-    if variant is None:
-        raise UserError("is missing", key="--variant", valid=", ".join(each.name for each in loaded.variants))
+    loaded = options.loaded(experiment, changes, seed)
     folder = Path("results") / f"{loaded.name}-sensitivity" if out is None else out
     try:
         found = mcsim.sensitivity(
@@ -77,14 +70,13 @@ def sensitivity(
             boots=boots,
             level=level,
             out=folder,
-            seed=seed,
             workers=workers,
             progress=for_stderr,
         )
     except KeyboardInterrupt:
         click.echo("Interrupted. Finished boots are kept; the same command continues.", err=True)
         raise
-    title = f"{loaded.name}, {variant} at {ram}, seed {loaded.seed if seed is None else seed}"
+    title = f"{loaded.name}, {variant} at {ram}, seed {loaded.seed}"
     if form == "csv":
         click.echo(csv_of(found.effects), nl=False)
     else:

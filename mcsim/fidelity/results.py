@@ -105,7 +105,7 @@ def verify(store: Store, sample: int | None, seed: int, source: str | None, prog
 def record(store: Store, found: Verification) -> None:
     """Write down in the folder what was checked. UserError if it cannot be written to."""
     store.write_record(
-        "verify",
+        "check",
         {
             "id": secrets.token_hex(8),
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),

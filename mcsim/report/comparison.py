@@ -162,5 +162,5 @@ def _counts_method(rows: Sequence[dict[str, Any]]) -> list[str]:
         f"samples, {level} each. p: Fisher's exact test, adjusted for {len(rows)} rows (Holm).",
         f"Verdict: equivalent, the interval lies within +-{delta} points; differs, it does not and "
         f"p <= {1 - first['level']:.4g}; else undecided.",
-        "That few recordings stand for all boots of a board is not in these intervals: mcsim validate has it.",
+        "That few recordings stand for all boots of a board is not in these intervals: mcsim check model has it.",
     ]

@@ -470,7 +470,7 @@ def _blame_words(size: str) -> Lines:
             f"At {size}, at the moment of the failing request: a block is whole if all its pages are free. An owner "
             "pins a block alone if nobody else holds a page of it; without these pages there the request could have "
             "been served.",
-            "One failing boot in pictures: mcsim explain; all owners and sets of owners: mcsim blame.",
+            "One failing boot in pictures: mcsim explain; all owners and sets of owners: mcsim explain --boots N.",
         ]
     )
 
@@ -598,10 +598,10 @@ def trust_section(view: View) -> Section:
     texts = [
         *text.method(view.summary, view.level)[:2],
         "The allocators give the answers of the kernel's own code on test vectors and on recorded boots, page by page "
-        "(mcsim conform, mcsim replay; docs/fidelity.md). What is drawn at random, approximated and left out: "
-        "docs/model.md.",
+        "(mcsim check allocators, mcsim check recordings; docs/fidelity.md). What is drawn at random, approximated and "
+        "left out: docs/model.md.",
         "Not in the intervals: that there are few recordings, and that real boots differ from the model. Predictions "
-        "beside counts of real boots, with that error in the interval: mcsim validate, docs/validation.md.",
+        "beside counts of real boots, with that error in the interval: mcsim check model, docs/validation.md.",
         "A result is about this workload, board and timing. Another userland needs another amount of memory, which "
         "moves everything along the RAM axis: look at several sizes, not at one.",
     ]
@@ -652,7 +652,7 @@ def _commands(view: View) -> list[str]:
         "# the same boots again: same seed, same outcomes, whatever the number of workers",
         shlex.join([*words, "--out", "again"]),
         "# a sample of the stored boots once more, bit for bit",
-        shlex.join(["mcsim", "verify", str(result.path)]),
+        shlex.join(["mcsim", "check", "results", str(result.path)]),
         "# this page again",
         shlex.join(["mcsim", "report", str(result.path), "--format", "html", "--baseline", view.baseline]),
     ]

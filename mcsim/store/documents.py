@@ -72,7 +72,7 @@ class RunRecord(Section):
 
 
 class CheckRecord(Section):
-    """records/verify-ID.json: one call of `mcsim verify`."""
+    """records/check-ID.json: one call of `mcsim check results`."""
 
     id: str = Field(pattern=r"^[0-9a-f]{16}$", description="16 hexadecimal digits")
     when: str = Field(description="a time")

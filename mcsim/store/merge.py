@@ -118,7 +118,7 @@ def _union(task: Task, stores: Sequence[Store]) -> pl.DataFrame:
         ]
         raise UserError(
             f"boot {boot} of {task.label} has two outcomes\n  " + "\n  ".join(sides),
-            valid="mcsim verify tells which of the folders is wrong",
+            valid="mcsim check results tells which of the folders is wrong",
         )
     return rows
 

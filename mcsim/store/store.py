@@ -6,7 +6,7 @@ Layout::
     experiment.toml           the experiment file as it was read
     experiment.json           the same as canonical JSON, with its tasks
     records/run-<id>.json     one call of `mcsim run`: versions, CPU, times, rules that ended tasks, boots stored
-    records/verify-<id>.json  one call of `mcsim verify`: what was checked
+    records/check-<id>.json   one call of `mcsim check results`: what was checked
     chunks/<task>/<first>-<last>.parquet    outcomes of boots first..last (both included) of one task
 
 Each file is written under another name and then renamed, so that a file with its right name is whole, and by one
@@ -183,13 +183,13 @@ class Store:
         """What the folder belongs to, and what its records say, as plain values.
 
         runs: the calls of `mcsim run`, in the order in which they began. ended: which rule ended which task.
-        verified: the calls of `mcsim verify`.
+        verified: the calls of `mcsim check results`.
         """
         runs = self.run_records()
         checks = [
             documents.read_document(path, documents.CheckRecord)
             for path in _entries(self.path / "records")
-            if path.name.startswith("verify-") and path.suffix == ".json"
+            if path.name.startswith("check-") and path.suffix == ".json"
         ]
         return {
             **self.identity(),
@@ -207,7 +207,7 @@ class Store:
         return sorted(records, key=lambda record: (record["started"], record["id"]))
 
     def write_record(self, kind: str, record: Mapping[str, Any]) -> None:
-        """Write, or replace, the record `record["id"]` of a run ("run") or a check ("verify")."""
+        """Write, or replace, the record `record["id"]` of a run ("run") or a check ("check")."""
         path = self.path / "records" / f"{kind}-{record['id']}.json"
         with files.written(path):
             path.parent.mkdir(exist_ok=True)

@@ -50,7 +50,7 @@ def any_cell(experiment: Experiment, variant: str, ram: str) -> Task:
     from mcsim.model.experiment import Task
     from mcsim.simulator import simulator
 
-    digest = simulator.load_workload(experiment.workload).digest
+    digest = simulator.load_workload(experiment.workload, experiment.board).digest
     size = any_size(experiment, ram)
     policies = named(experiment, variant).policies
     return Task(variant, size, experiment.board, policies, digest, experiment.timing, experiment.seed)

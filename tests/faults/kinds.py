@@ -196,7 +196,7 @@ def name_too_long(world: World, number: int) -> None:
         ("report", name),
         ("run", name),
         ("import", name),
-        ("verify", name),
+        ("check", "results", name),
     ):
         world.refused(words)
     world.refused(("merge", "whole", "-o", name))
@@ -318,7 +318,7 @@ def damaged_chunk(world: World, number: int) -> None:
     if bad.name not in done.err:
         raise FaultError("wrong", f"the message does not name {bad.name}: {done.err[-500:]}")
     for words in (
-        ("verify", "OUT"),
+        ("check", "results", "OUT"),
         ("compare", "OUT", "--baseline", "tail-free"),
         ("merge", str(out), "-o", str(world.new("run"))),
     ):
@@ -360,7 +360,7 @@ def edited_manifest(world: World, number: int) -> None:
         path.write_bytes(whole.replace(b"maple-naive", b"maple-other").replace(b'"boots": ', b'"boots": -'))
     else:
         path.write_bytes(b"{}")
-    for words in (("report", "OUT", "--format", "csv"), ("verify", "OUT"), world.run_command.words):
+    for words in (("report", "OUT", "--format", "csv"), ("check", "results", "OUT"), world.run_command.words):
         done = world.run(words, out)
         if done.code not in (0, 2):
             raise FaultError("wrong", f"{words[0]}: exit code {done.code}: {done.err[-800:]}")

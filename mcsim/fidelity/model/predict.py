@@ -48,6 +48,7 @@ from mcsim.model.experiment import (
     workload_timing,
 )
 from mcsim.model.recorded_kernels import DEFINITIONS
+from mcsim.model.settings import Setting
 from mcsim.model.units import format_size
 from mcsim.run import engine
 from mcsim.simulator import simulator
@@ -165,19 +166,20 @@ def _dirichlet_parameter(levels: int) -> float:
 class Simulation:
     """How cells are simulated: result folders under `folder`, the first `boots` boots of each cell.
 
-    timing: lines KEY=VALUE (TOML) that replace keys of `[timing]`. A boot_median or boot_sigma among them replaces the
-    prior over the load of the host. workers: None for one per processor.
+    settings: keys of `[timing]` that are replaced. A boot_median or boot_sigma among them replaces the prior over the
+    load of the host. workers: None for one per processor.
     """
 
     folder: Path
     boots: int = BOOTS
     seed: int = SEED
-    timing: Sequence[str] = ()
+    settings: Sequence[Setting] = ()
     workers: int | None = None
 
     def host_load(self, environment: str) -> HostLoad | None:
         """The prior over the load of the host, unless there is none or it was replaced."""
-        replaced = {line.split("=")[0].strip() for line in self.timing} & {"boot_median", "boot_sigma"}
+        keys = ("timing.boot_median", "timing.boot_sigma")
+        replaced = any(setting.touches(key) for setting in self.settings for key in keys)
         return None if replaced else workload_timing(environment).host_load
 
 
@@ -192,7 +194,7 @@ def experiment(environment: str, jitter: int, simulation: Simulation) -> Experim
     ]
     prior = simulation.host_load(environment)
     load = [] if prior is None else [f"boot_median = {prior.boot_median}", f"boot_sigma = {prior.boot_sigma}"]
-    text = f"""# Written by `mcsim validate`: the kernels whose boots were recorded and counted.
+    text = f"""# Written by `mcsim check model`: the kernels whose boots were recorded and counted.
 [experiment]
 name = "{environment}-jitter-{jitter}"
 title = "Boots of environment {environment} at noise setting {jitter}"
@@ -205,9 +207,9 @@ recordings = {json.dumps(environment)}
 
 [timing]
 jitter = {jitter}
-{_lines(load)}{_lines(simulation.timing)}
+{_lines(load)}
 {_lines(tables)}"""
-    return parse(text, "--timing" if simulation.timing else f"validate {environment}").with_seed(simulation.seed)
+    return parse(text, f"check model {environment}", simulation.settings).with_seed(simulation.seed)
 
 
 def _lines(parts: Iterable[str]) -> str:

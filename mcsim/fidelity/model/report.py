@@ -1,4 +1,4 @@
-"""What `mcsim validate` prints and writes: tables of at most 72 columns, CSV files, the calibration plot."""
+"""What `mcsim check model` prints and writes: tables of at most 72 columns, CSV files, the calibration plot."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LEVEL = 0.95
-WRITTEN = ("validate.txt", "validate.csv", "calibration.png", "calibration.svg")
+WRITTEN = ("predicted.txt", "predicted.csv", "calibration.png", "calibration.svg")
 CROWDED = 0.03  # points of the plot below this have no room for a label
 
 
@@ -55,7 +55,7 @@ def page(validation: Validation) -> str:
     rows = validation.rows
     simulated = sorted({row.simulated for row in rows if not row.pooled})
     head = [
-        "mcsim validate: predicted P(OOM) beside failure counts of real boots",
+        "mcsim check model: predicted P(OOM) beside failure counts of real boots",
         *(
             f"dropped, no workload: environment {name} ({cells} cells, {boots} boots)"
             for name, (cells, boots) in validation.counts.dropped.items()
@@ -148,7 +148,7 @@ def _effect(effect: JitterEffect) -> str:
 
 
 def frame(rows: Sequence[Row]) -> pl.DataFrame:
-    """The rows as a data frame; the columns of validate.csv."""
+    """The rows as a data frame; the columns of predicted.csv."""
     import polars as pl
 
     return pl.DataFrame(
@@ -240,10 +240,10 @@ def _points(axes: Axes, rows: Sequence[Row], label: str, style: dict[str, Any]) 
 
 
 def write(validation: Validation, folder: Path) -> list[Path]:
-    """Write validate.txt, validate.csv and calibration.{png,svg} into `folder`; return their paths."""
+    """Write predicted.txt, predicted.csv and calibration.{png,svg} into `folder`; return their paths."""
     contents = {
-        folder / "validate.txt": page(validation).encode(),
-        folder / "validate.csv": csv_of(frame(validation.rows)).encode(),
+        folder / "predicted.txt": page(validation).encode(),
+        folder / "predicted.csv": csv_of(frame(validation.rows)).encode(),
         **pictures(draw(validation.rows), folder / "calibration"),
     }
     return write_each(contents)

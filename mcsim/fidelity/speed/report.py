@@ -1,4 +1,4 @@
-"""The table that `mcsim bench` prints."""
+"""The table that `mcsim check speed` prints."""
 
 from __future__ import annotations
 

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.model.experiment import Experiment, Task, number_of_boots, select
+from mcsim.model.experiment import Experiment, Task, select
 from mcsim.model.units import format_size
 from mcsim.simulator import simulator
 
 LOOKED_AT = 1000  # boots among which a failing one is looked for
 
 
-def one_task(experiment: Experiment, variant: str | None, ram: str | None) -> Task:
-    """The task of that variant and RAM size. UserError if either is missing or unknown, or names more than one."""
-    names, sizes = [each.name for each in experiment.variants], [format_size(each) for each in experiment.ram]
-    if variant is None:
-        raise UserError("is missing", key="--variant", valid=", ".join(names))
-    if ram is None:
-        raise UserError("is missing", key="--ram", valid=", ".join(sizes))
+def one_task(experiment: Experiment, variant: str, ram: str) -> Task:
+    """The task of that variant and RAM size. UserError if either is unknown, or names more than one."""
+    sizes = [format_size(each) for each in experiment.ram]
     tasks = experiment.tasks(simulator.load_workload(experiment.workload, experiment.board).digest)
     chosen = select(tasks, [variant], [ram])
     if len(chosen) != 1:
@@ -32,11 +28,6 @@ def other_task(experiment: Experiment, name: str, task: Task) -> Task:
         what = "is the same variant" if name == task.variant else "is not a variant of this experiment"
         raise UserError(f"{name!r} {what}{did_you_mean(name, names)}", key="--compare", valid=", ".join(names))
     return one_task(experiment, name, format_size(task.ram))
-
-
-def boot_count(experiment: Experiment, boots: int | None) -> int:
-    """So many boots, or those that the experiment asks for. UserError for a number that no run may have."""
-    return number_of_boots(experiment.boots if boots is None else boots)
 
 
 def first_failing(task: Task, source: str) -> int:

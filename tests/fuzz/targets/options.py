@@ -31,7 +31,7 @@ COMMANDS: tuple[tuple[str, ...], ...] = (
     ("compare", "RESULT", "--baseline=maple-naive", "--peeking", "--gate", "--level=0.95"),
     ("report", "RESULT", "--format=csv", "--level=0.95"),
     ("report", "RESULT", "--format=markdown", "--level=0.95"),
-    ("verify", "RESULT", "--sample=5", "--seed=0"),
+    ("check", "results", "RESULT", "--sample=5", "--seed=0"),
     ("run", "EXPERIMENT", *SMALL, "--boot=3", "--seed=1"),
     ("run", "EXPERIMENT", *SMALL, "--boot=3", "-v"),
     ("run", "EXPERIMENT", "--out=RESULT", "--boots=40", "--shard=1/1", "--workers=1"),

@@ -1,4 +1,4 @@
-"""`mcsim blame`."""
+"""`mcsim explain --boots N`: whose pages keep blocks from being whole, over many boots."""
 
 from __future__ import annotations
 
@@ -9,81 +9,57 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from mcsim.model.experiment import Experiment
     from mcsim.studies.explain.blame import Tally
 
 SETS = 10  # sets of owners in the text
 
 
-@click.command(epilog="Exit code: 0; 2 for bad input; 130 interrupted, after the table of the boots done until then.")
-@click.argument("experiment")
-@click.option("--variant", metavar="V", help="The kernel variant.")
-@click.option("--ram", metavar="R", help="The RAM size.")
-@click.option("--boots", type=int, metavar="N", help="Boots to simulate [default: the experiment's].")
-@click.option("--level", type=float, default=0.95, show_default=True, metavar="L", help="Level of intervals.")
-@click.option("--seed", type=int, metavar="S", help="Another seed than that of the file.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Replace a key of the file (repeatable).")
-@click.option("--workers", type=int, metavar="N", help="Threads [default: one per processor].")
-@click.option("--format", "form", type=click.Choice(["text", "csv"]), default="text", show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), metavar="FILE", help="Write it to a file instead.")
-def blame(
-    experiment: str,
-    variant: str | None,
-    ram: str | None,
-    boots: int | None,
+def print_owners(
+    experiment: Experiment,
+    variant: str,
+    ram: str,
+    boots: int,
     level: float,
-    seed: int | None,
-    changes: tuple[str, ...],
     workers: int | None,
     form: str,
     out: Path | None,
 ) -> None:
-    """Whose pages keep blocks from being whole when boots fail?
-
-    Boots are simulated, and for those that fail each page of each block of the order asked for is given its owner.
-    [stop] of the experiment is not used: all boots are simulated.
-
-    \b
-    Examples:
-      mcsim blame mail-2022 --variant maple-naive --ram 33M
-      mcsim blame mail-2022 --variant tail-free --ram 32M --boots 1000000 --format csv
-    """
+    """Simulate the boots of one cell and print the owners (`form`: text or csv); into the folder `out`, too."""
     from mcsim.errors import UserError
-    from mcsim.model.experiment import load
-    from mcsim.model.settings import Setting
+    from mcsim.model.experiment import number_of_boots
     from mcsim.run.engine import workers_or_all
     from mcsim.run.progress import for_stderr
     from mcsim.stats.intervals import check_level
     from mcsim.studies.explain.blame import Tally, tally
-    from mcsim.studies.explain.selection import boot_count, one_task
+    from mcsim.studies.explain.selection import one_task
 
-    loaded = load(experiment, [Setting.of(text) for text in changes])
-    loaded = loaded if seed is None else loaded.with_seed(seed)
-    wanted = boot_count(loaded, boots)
+    number_of_boots(boots)
     check_level(level)
-    if out is not None and os.path.lexists(out):
-        raise UserError("exists", file=out, key="--out", valid="the name of a new file")
-    found = Tally(one_task(loaded, variant, ram))
+    files = [] if out is None else [out / "owners.txt", out / "owners.csv"]
+    for file in files:
+        if os.path.lexists(file):
+            raise UserError("exists", file=file, key="--out", valid="a new or an empty folder")
+    found = Tally(one_task(experiment, variant, ram))
+    threads = workers_or_all(workers)
     try:
-        threads = workers_or_all(workers)
-        tally(found.task, loaded.workload, range(wanted), workers=threads, progress=for_stderr(), into=found)
+        tally(found.task, experiment.workload, range(boots), workers=threads, progress=for_stderr(), into=found)
     except KeyboardInterrupt:
         if found.simulated:
             click.echo(f"Interrupted; what follows is about {found.simulated:,} boots.", err=True)
-            _write(found, level, form, out)
+            _show(found, level, form, files)
         raise
-    _write(found, level, form, out)
+    _show(found, level, form, files)
 
 
-def _write(found: Tally, level: float, form: str, out: Path | None) -> None:
-    from mcsim.files import csv_of, write_atomically, written
+def _show(found: Tally, level: float, form: str, files: list[Path]) -> None:
+    from mcsim.files import csv_of, write_each
 
-    text = page(found, level) if form == "text" else csv_of(found.owners(level))
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    with written(out):
-        write_atomically(out, text.encode())
-    click.echo(f"written: {out}", err=True)
+    texts = page(found, level), csv_of(found.owners(level))
+    click.echo(texts[form == "csv"], nl=False)
+    if files:
+        write_each({file: text.encode() for file, text in zip(files, texts, strict=True)})
+        click.echo("written: " + ", ".join(map(str, files)), err=True)
 
 
 def page(found: Tally, level: float) -> str:

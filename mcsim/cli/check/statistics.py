@@ -1,4 +1,4 @@
-"""`mcsim selftest`."""
+"""`mcsim check statistics`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ SEEDS = (1, 2)
 MOST = 1_000_000
 
 
-@click.command(epilog="Exit code: 0 no check is wrong more often than it may be, 1 some check is, 2 bad input.")
+@click.command(
+    short_help="How often verdicts and intervals are wrong",
+    epilog="Exit code: 0 no check is wrong more often than it may be, 1 some check is, 2 bad input.",
+)
 @click.option("--tables", type=int, default=400, show_default=True, metavar="N", help="Comparisons of simulated boots.")
 @click.option("--boots", type=int, default=100, show_default=True, metavar="N", help="Boots of each comparison.")
 @click.option(
@@ -29,7 +32,7 @@ MOST = 1_000_000
 )
 @click.option("--seed", type=int, default=20220601, show_default=True, metavar="S", help="Seed of made-up failures.")
 @click.pass_context
-def selftest(context: click.Context, tables: int, boots: int, trials: int, seed: int) -> None:
+def statistics(context: click.Context, tables: int, boots: int, trials: int, seed: int) -> None:
     """How often are the verdicts of `mcsim compare` wrong, and how often does a confidence sequence miss?
 
     A/A: one kernel is simulated under two seeds (mail-2022, tail-free) and compared with itself, in many blocks of
@@ -37,7 +40,7 @@ def selftest(context: click.Context, tables: int, boots: int, trials: int, seed:
 
     \b
     Example:
-      mcsim selftest
+      mcsim check statistics
     """
     import numpy as np
 
@@ -81,7 +84,7 @@ def simulated(seed: int, boots: int) -> NDArray[np.bool_]:
         result = mcsim.run(
             shipped()["mail-2022"],  # whatever file of this name is in the current folder
             boots=boots,
-            out=Path(folder) / "selftest",
+            out=Path(folder) / "result",
             variants=[VARIANT],
             ram=RAM,
             seed=seed,

@@ -1,4 +1,4 @@
-"""`mcsim bench`."""
+"""`mcsim check speed`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ EXIT_MISSED = 1
 
 
 @click.command(
+    short_help="How fast it is, beside the same in C",
     epilog="Exit code: 0 done; 1 ours and a C twin differ, or, with --gate, a target is missed; "
-    "2 bad input, or, with --gate, no C twins. The C twins need a C compiler and a checkout of mcsim."
+    "2 bad input, or, with --gate, no C twins. The C twins need a C compiler and a checkout of mcsim.",
 )
 @click.option(
     "--json", "file", type=click.Path(path_type=Path), metavar="FILE", help="Write all rounds (needs pyperf)."
@@ -27,7 +28,7 @@ EXIT_MISSED = 1
 @click.option("--only", multiple=True, metavar="NAME", help="Only benchmarks whose names begin so (repeatable).")
 @click.option("--quick", is_flag=True, help="Very short: whether all works, not how fast it is.")
 @click.pass_context
-def bench(context: click.Context, file: Path | None, gate: bool, only: tuple[str, ...], quick: bool) -> None:
+def speed(context: click.Context, file: Path | None, gate: bool, only: tuple[str, ...], quick: bool) -> None:
     """How fast are the kernels, beside the same algorithms in C, and whole boots?
 
     Ours and the C twin (benchmarks/*.c, compiled now) are run in turn, their results compared in every round.
@@ -35,9 +36,9 @@ def bench(context: click.Context, file: Path | None, gate: bool, only: tuple[str
 
     \b
     Examples:
-      mcsim bench                          all of it, some minutes; best on an idle machine
-      mcsim bench --only buddy --only maple-store
-      mcsim bench --gate --json today.json
+      mcsim check speed                          all of it, some minutes; best on an idle machine
+      mcsim check speed --only buddy --only maple-store
+      mcsim check speed --gate --json today.json
     """
     from mcsim.errors import UserError
     from mcsim.fidelity.speed import record, report

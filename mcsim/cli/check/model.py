@@ -1,4 +1,4 @@
-"""`mcsim validate`."""
+"""`mcsim check model`."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mcsim.cli import options
 from mcsim.errors import UserError, did_you_mean
 from mcsim.files import csv_of, is_file, is_same_file, one_line, read_text
 
 if TYPE_CHECKING:
     from mcsim.fidelity.model.predict import Simulation
+    from mcsim.model.settings import Setting
 
 EXIT_REFUTED = 1
 PREDICTED_VARIANTS = ("V0", "V1", "V2", "V3", "M0", "M3")
@@ -21,8 +23,9 @@ PREDICTION_COLUMNS = "env,variant,ram_mb,jitter,p,low,high,"  # how such a file 
 
 
 @click.command(
+    short_help="Predicted P(OOM) against failure counts of real boots",
     epilog="Exit code: 0 within the thresholds, 1 outside of them (adjusted p below 0.05 in a row that the model was "
-    "not fitted to; a threshold of --counterfactual missed), 2 bad input."
+    "not fitted to; a threshold of --counterfactual missed), 2 bad input.",
 )
 @click.argument("recordings", nargs=-1, metavar="[RECORDING]...")
 @click.option(
@@ -40,7 +43,7 @@ PREDICTION_COLUMNS = "env,variant,ram_mb,jitter,p,low,high,"  # how such a file 
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    default=Path("results/validate"),
+    default=Path("results/check-model"),
     show_default=True,
     metavar="DIR",
     help="Folder of the simulated boots and of what is written.",
@@ -52,16 +55,11 @@ PREDICTION_COLUMNS = "env,variant,ram_mb,jitter,p,low,high,"  # how such a file 
     metavar="FILE",
     help="Where --predict writes, over nothing but older predictions [default: results/predictions/ENV.csv].",
 )
-@click.option("--workers", type=int, metavar="N", help="Workers [default: one per processor].")
+@options.workers
 @click.option("--seed", type=int, metavar="S", help="Another seed of the simulated boots.")
-@click.option(
-    "--timing",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a key of the timing model, e.g. gap_sigma=0.3 (repeatable).",
-)
+@options.settings
 @click.pass_context
-def validate(
+def model(
     context: click.Context,
     recordings: tuple[str, ...],
     counts: Path | None,
@@ -72,7 +70,7 @@ def validate(
     table: Path | None,
     workers: int | None,
     seed: int | None,
-    timing: tuple[str, ...],
+    changes: tuple[str, ...],
 ) -> None:
     """Compare the model with real boots: predicted P(OOM) with failure counts.
 
@@ -80,10 +78,10 @@ def validate(
 
     \b
     Examples:
-      mcsim validate
-      mcsim validate --counts my-counts.csv --boots 4000
-      mcsim validate --predict N
-      mcsim validate --counterfactual C_V0_64MB_j0_a
+      mcsim check model
+      mcsim check model --counts my-counts.csv --boots 4000
+      mcsim check model --predict N
+      mcsim check model --counterfactual C_V0_64MB_j0_a
     """
     if counterfactual + (environment is not None) + (counts is not None) > 1:
         raise UserError("do not go together", key="--counts, --predict, --counterfactual", valid="one of them")
@@ -100,7 +98,7 @@ def validate(
             folder=out,
             boots=BOOTS if boots is None else boots,
             seed=SEED if seed is None else seed,
-            timing=timing,
+            settings=[_of_timing(text) for text in changes],
             workers=workers,
         )
         if environment is not None:
@@ -110,6 +108,16 @@ def validate(
             passed = _validate(counts, simulation)
     if not passed:
         context.exit(EXIT_REFUTED)
+
+
+def _of_timing(text: str) -> Setting:
+    """The setting of --set; UserError if it is of anything but the timing, which is all that may differ here."""
+    from mcsim.model.settings import Setting
+
+    setting = Setting.of(text)
+    if setting.path[0] != "timing":
+        raise UserError("is not of the timing", key=setting.option, valid="timing.KEY=VALUE, as timing.gap_sigma=0.3")
+    return setting
 
 
 def _validate(counts: Path | None, simulation: Simulation) -> bool:
@@ -156,7 +164,7 @@ def _predict(environment: str, table: Path, simulation: Simulation) -> None:
 
 
 def _check_table(table: Path) -> None:
-    """UserError if there is a file that `mcsim validate --predict` did not write."""
+    """UserError if there is a file that `mcsim check model --predict` did not write."""
     if not os.path.lexists(table):
         return
     beginning = read_text(table) if is_file(table) and not table.is_symlink() else ""

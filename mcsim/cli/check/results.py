@@ -1,4 +1,4 @@
-"""`mcsim verify`."""
+"""`mcsim check results`."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ SHOWN = 10  # boots that differ
 
 
 @click.command(
+    short_help="Stored boots once more, bit for bit",
     epilog="Exit code 0: all equal. 1: a boot differs, or boots that a run has stored are gone. 2: bad input, damage. "
     "The SHA-256 is that of all stored boots: two folders with the same one hold the same outcomes, however they came "
-    "about. What was checked is written down in the folder (records/verify-*.json)."
+    "about. What was checked is written down in the folder (records/check-*.json).",
 )
 @click.argument("result", type=click.Path(path_type=Path))
 @click.option("--sample", default="200", show_default=True, metavar="N", help="So many boots, or all.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, metavar="S", help="Of the sample.")
 @click.option("--workload", metavar="PATH", help="Where the file of the workload is now, if it has been moved.")
-def verify(result: Path, sample: str, seed: int, workload: str | None) -> None:
+def results(result: Path, sample: str, seed: int, workload: str | None) -> None:
     """Check RESULT: its files, that no boot is missing, and a random sample of its boots, bit for bit.
 
     The boots of the sample are simulated once more. How likely an edit would have been found is printed.
 
     \b
     Examples:
-      mcsim verify results/mail-2022 --sample 1000
-      mcsim verify results/mail-2022 --sample all
+      mcsim check results results/mail-2022 --sample 1000
+      mcsim check results results/mail-2022 --sample all
     """
     from mcsim.errors import UserError
     from mcsim.fidelity.results import record

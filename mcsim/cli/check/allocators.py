@@ -1,4 +1,4 @@
-"""`mcsim conform`."""
+"""`mcsim check allocators`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 
 @click.command(
-    epilog="Exit code 0: all match. 1: something differs. 2: a file that cannot be read or is no file of vectors."
+    short_help="Ours against vectors of the kernel's own code",
+    epilog="Exit code 0: all match. 1: something differs. 2: a file that cannot be read or is no file of vectors.",
 )
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-def conform(files: tuple[Path, ...]) -> None:
+def allocators(files: tuple[Path, ...]) -> None:
     """Compare page allocator and maple tree with vectors made by the real kernel code.
 
     A file has one sequence a line, as JSON, plain, gzip or xz: how memory or trees are made, operations, and what the
@@ -24,7 +25,7 @@ def conform(files: tuple[Path, ...]) -> None:
 
     \b
     Example:
-      mcsim conform golden/*.jsonl.gz
+      mcsim check allocators golden/*.jsonl.gz
     """
     from mcsim.fidelity.allocators import Conformity, look_into
     from mcsim.fidelity.allocators.report import first_mismatch, labels, table
@@ -55,7 +56,7 @@ def compare(vectors: Sequence[VectorFile], found: Sequence[tuple[str, Conformity
 
     with for_stderr("sequences") as progress:
         for first in {each.kind: each for each in reversed(vectors)}.values():
-            with compiling(f"conform-{first.kind}", progress):
+            with compiling(f"allocators-{first.kind}", progress):
                 next(check_lines(first.path))
         progress.start(sum(each.sequences for each in vectors))
         for each, (label, total) in zip(vectors, found, strict=True):

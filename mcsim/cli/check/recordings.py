@@ -1,4 +1,4 @@
-"""`mcsim replay`."""
+"""`mcsim check recordings`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ SHOWN_PAGES = 10  # of each free list
 
 
 @click.command(
+    short_help="Recorded boots once more, page by page",
     epilog="Exit code 0: all equal. 1: something differs. 2: a file that is no recording. "
-    "Free lists at the end are compared where an index.jsonl beside the recording has them."
+    "Free lists at the end are compared where an index.jsonl beside the recording has them.",
 )
 @click.argument("recordings", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RECORDING...")
-def replay(recordings: tuple[Path, ...]) -> None:
+def recordings(recordings: tuple[Path, ...]) -> None:
     """Replay recorded boots, page by page, and compare.
 
     All page requests are made again, from the hand-over of memory on. Equal must be: every page, where a freed page
@@ -30,8 +31,8 @@ def replay(recordings: tuple[Path, ...]) -> None:
 
     \b
     Examples:
-      mcsim replay boots/C_V0_32MB_j0_a.npz
-      mcsim replay boots                        all recordings in a folder
+      mcsim check recordings boots/C_V0_32MB_j0_a.npz
+      mcsim check recordings boots                        all recordings in a folder
     """
     from mcsim.fidelity.replay import replay as replay_recording
     from mcsim.model.board import board_or_only
