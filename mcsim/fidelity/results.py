@@ -71,7 +71,7 @@ def verify(store: Store, sample: int | None, seed: int, source: str | None, prog
         raise UserError(f"{sample} is not a number of boots", key="--sample", valid="a whole number from 1, or all")
     source = store.workload_source() if source is None else source
     identity = store.identity()
-    digest = simulator.load_workload(source).digest
+    digest = simulator.load_workload(source, store.experiment().board).digest
     if digest != identity["workload"]:
         what = f"is not the one of the stored boots: {digest[:12]} here, {identity['workload'][:12]} there"
         raise UserError(what, file=source, key="workload", valid="--workload WHERE-IT-IS-NOW")

@@ -445,7 +445,7 @@ def workload_of(result: Result, given: str | None = None) -> str | None:
 
     source, wanted = result.experiment.workload if given is None else given, result.manifest["workload"]
     try:
-        digest = simulator.load_workload(source).digest
+        digest = simulator.load_workload(source, result.experiment.board).digest
     except UserError as error:
         if given is None:
             return None

@@ -147,7 +147,7 @@ def simulate_there(
     """
     import socket
 
-    there = {"kernels": simulator.kernel_hash(), "workload": simulator.load_workload(source).digest}
+    there = {"kernels": simulator.kernel_hash(), "workload": simulator.load_workload(source, task.board).digest}
     here = {"kernels": kernels, "workload": task.workload}
     for what, found in there.items():
         if found != here[what]:
