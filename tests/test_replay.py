@@ -9,17 +9,26 @@ from conftest import RECORDINGS, ROOT, TRUTH
 
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
-from mcsim.fidelity.replay import read_events, replay, run
+from mcsim.fidelity import replay as replays
+from mcsim.fidelity.replay import run
 from mcsim.kernels.boot import program as flat
-from mcsim.kernels.linux.memblock import PAGE_SIZE, m68k_reserved
 from mcsim.kernels.linux.page_alloc import FPI_TO_TAIL
 from mcsim.kernels.probe.replay import EVENT_ALLOC, EVENT_FREE, FLAGS, KIND
 from mcsim.workload.program import RecordedProgram
 from mcsim.workload.recording import Record
+from tests.machines import BOARD, machine
 
 SHIPPED = ROOT / "experiments" / "recordings" / "C"
 WITHOUT_NETWORK = RECORDINGS / "N_V0_64MB_j0_a.npz"  # tree in RCU mode: nodes are freed one by one
 WITH_BOTH_FIXES = RECORDINGS / "C_M3_64MB_j2_c.npz"  # no RCU: nodes are freed in bulk; leftovers go to the tail
+
+
+def replay(path):
+    return replays.replay(path, BOARD)
+
+
+def read_events(path):
+    return replays.read_events(path, BOARD)
 
 
 def changed(tmp_path, change, source=WITHOUT_NETWORK):
@@ -132,6 +141,14 @@ def test_the_blocks_that_memblock_hands_over_are_those_of_the_recording(tmp_path
     assert not found.hand_over_as_computed
 
 
+def test_a_recording_of_a_size_that_the_board_cannot_have_comes_out_again(tmp_path):
+    """What is handed over is in the recording: the rule of the board is not asked."""
+    small = BOARD.model_copy(update={"ram": BOARD.ram.model_copy(update={"largest": 32 << 20, "measured": ()})})
+    found = replays.replay(WITHOUT_NETWORK, small)
+    assert found.passed
+    assert not found.hand_over_as_computed
+
+
 # -- free lists at the end ---------------------------------------------------------------------------------------
 
 
@@ -220,9 +237,9 @@ def test_a_recording_that_cannot_be_replayed_is_refused(change, message, tmp_pat
 
 def test_events_name_pages_and_addresses_from_the_start_of_ram():
     recorded = read_events(WITHOUT_NETWORK)
-    assert recorded.ram_mb == 64
+    assert recorded.ram == 64 << 20
     assert recorded.answer[:, 0].max() < (64 << 20)
-    assert recorded.event[:, 1].max() < (64 << 20) // PAGE_SIZE
+    assert recorded.event[:, 1].max() < (64 << 20) // BOARD.machine.page_size
     assert (np.diff(recorded.record) >= 0).all()
 
 
@@ -285,7 +302,7 @@ FAILURES_ELSEWHERE = {
 
 def fails_elsewhere(path, ram_mb, fpi_flags):
     """Whether a recorded page request before login fails at another RAM size, leftovers freed with these flags."""
-    program = RecordedProgram.read(SHIPPED / path.name)
+    program = RecordedProgram.read(SHIPPED / path.name, BOARD)
     login = program.record[program.op[:, flat.KIND] == flat.OP_LOGIN][0]
     recorded = read_events(path)
     before = recorded.record < login
@@ -294,9 +311,9 @@ def fails_elsewhere(path, ram_mb, fpi_flags):
         types, failed, irq = (archive[name] for name in ("type", "flags", "irq"))
     inside = np.cumsum(((types == 12) & (failed == 0)).astype(int) - (types == 13))[record] > 0
     event[inside & (irq[record] == 0) & (event[:, KIND] == EVENT_FREE), FLAGS] = fpi_flags
-    reserved = m68k_reserved(ram_mb)
-    elsewhere = recorded._replace(ram_mb=ram_mb, event=event, answer=recorded.answer[before], reserved=reserved)
-    answers = run(elsewhere, len(event), pages=8192)[1]
+    other = machine(ram_mb)
+    elsewhere = recorded._replace(ram=ram_mb << 20, machine=other, event=event, answer=recorded.answer[before])
+    answers = run(elsewhere, len(event), pages=recorded.machine.ram_pages)[1]
     return bool((answers[event[:, KIND] == EVENT_ALLOC, 0] == -1).any())
 
 
