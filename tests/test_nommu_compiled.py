@@ -7,6 +7,12 @@ import pytest
 
 from mcsim.kernels import linux
 from mcsim.kernels.linux import binfmt_flat  # noqa: F401 (and all that it imports)
+from mcsim.kernels.linux.machine import (
+    MAPLE_RCU_OFF,
+    MAPLE_RCU_ON,
+    PREALLOC_TOPUP_ALLOWED,
+    PREALLOC_TOPUP_FORBIDDEN,
+)
 from tests.machines import machine
 from tests.test_nommu import IMAGE, VARIANTS, plain
 
@@ -56,4 +62,17 @@ def test_compiled_equals_plain(variant):
         got = run(linux, VARIANTS[variant], seed)
         assert len(expected[1]) > CALLS
         for one, other in zip(expected, got, strict=True):
+            assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("rcu", [MAPLE_RCU_OFF, MAPLE_RCU_ON])
+@pytest.mark.parametrize("variant", ["prealloc-early", "mail-both", "linux-6.1.y", "linux-6.6"])
+def test_a_store_that_is_preallocated_in_full_tops_up_nothing(variant, rcu):
+    """So it does not matter to the recorded kernels V2, M2 and M3 (mcsim/model/recorded_kernels.py) whether it may."""
+    for seed in range(10):
+        allowed, forbidden = (
+            run(linux, VARIANTS[variant]._replace(prealloc_topup=topup, maple_rcu=rcu), seed)
+            for topup in (PREALLOC_TOPUP_ALLOWED, PREALLOC_TOPUP_FORBIDDEN)
+        )
+        for one, other in zip(allowed, forbidden, strict=True):
             assert np.array_equal(one, other)

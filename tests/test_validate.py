@@ -437,6 +437,22 @@ def test_the_recorded_order_equals_itself(benches: list[SingleProgram], monkeypa
     assert found.simulated_free_lists == found.recorded_free_lists
 
 
+@pytest.mark.parametrize("variant", ["V2", "M2", "M3"])
+def test_whether_a_store_may_top_up_does_not_matter_to_recorded_kernels(
+    benches: list[SingleProgram], variant: str
+) -> None:
+    """They were one binary, which forbids it; these are based on releases that allow it."""
+    assert policies_of(variant).prealloc_topup == "allowed"
+    forbidden = policies_of(variant).model_copy(update={"prealloc_topup": "forbidden"})
+    for bench in benches:
+        for ram_mb in (30, 32, 64):
+            (booted, lists), (booted_too, lists_too) = (
+                bench.place_recorded(each, ram_mb) for each in (policies_of(variant), forbidden)
+            )
+            assert booted == booted_too
+            assert np.array_equal(lists, lists_too)
+
+
 def test_pairs_out_of_order_are_counted() -> None:
     assert pairs_out_of_order(np.array([1, 2, 3])) == 0
     assert pairs_out_of_order(np.array([3, 2, 1])) == 1
