@@ -21,7 +21,7 @@ from mcsim.errors import UserError
 from mcsim.files import csv_of
 from mcsim.model import experiment
 from mcsim.model.experiment import Task
-from mcsim.report import comparison, mail, plot, text, write
+from mcsim.report import comparison, mail, plot, screen, text, verdict, write
 from mcsim.simulator import simulator
 from mcsim.stats.intervals import interval
 from mcsim.store.result import Result
@@ -112,6 +112,55 @@ class TestText:
         assert max(map(len, lines)) <= 72
         assert sum("32M" in line for line in lines) == 3
         assert "  [19] v18" in lines
+
+
+class TestScreen:
+    def test_fits_a_screen_of_80_by_40(self, result: Result) -> None:
+        lines = (screen.table(result) + "\n\n\n" + screen.answer(result)).splitlines()
+        assert len(lines) <= 40
+        assert max(map(len, lines)) <= 72
+
+    def test_variants_that_fail_in_the_same_boots_share_a_column_with_their_figures(self, result: Result) -> None:
+        table = screen.table(result)
+        groups = text.equal_groups(result)
+        assert 1 < len(groups) < len(result.experiment.variants)
+        columns = {
+            row[0]: row[1:] for row in (line.split() for line in table.splitlines()) if row and row[0][0].isdigit()
+        }
+        assert list(columns) == [row["ram"] for row in result.summary().filter(variant="pre-maple").to_dicts()]
+        legend = " ".join(table.partition("   RAM")[0].split())
+        for number, group in enumerate(groups, 1):
+            assert f"[{number}] {', '.join(group)}" in legend
+            for row in result.summary().filter(variant=group[-1]).iter_rows(named=True):
+                assert columns[row["ram"]][number - 1].strip("<>") in (
+                    f"{100 * row['p']:.2f}",
+                    f"{100 * row['exact_low']:.2f}",
+                    f"{100 * row['exact_high']:.2f}",
+                )
+
+    def test_every_cell_is_there_if_asked_for(self, result: Result) -> None:
+        lines = [line.split()[:2] for line in screen.table(result, cells=True).splitlines()]
+        for row in result.summary().iter_rows(named=True):
+            assert [row["variant"], row["ram"]] in lines
+
+    def test_the_answer_is_the_sentence_of_the_page_for_the_same_baseline(self, result: Result) -> None:
+        for baseline in (None, "tail-free"):
+            against = baseline or "maple-naive"
+            frame = mcsim.compare(result, baseline=against)
+            sentence = verdict.verdict(frame, against, text.equal_groups(result)).answer
+            assert " ".join(screen.answer(result, baseline=baseline).split()) == sentence
+
+    def test_of_one_variant_says_where_it_fails_most(self, stand_in_kernel: None) -> None:
+        made = mcsim.run("mail-2022", boots=20, variants=["tail-free"], ram=["31M", "32M"], out="one")
+        worst = max(made.summary().iter_rows(named=True), key=lambda row: row["p"])
+        words = " ".join(screen.answer(made).split())
+        assert words.startswith(f"tail-free alone was run, so nothing is compared; at {worst['ram']} ")
+        assert words.endswith("and at no other size more.")
+
+    def test_boots_that_are_not_there_are_told(self, stand_in_kernel: None) -> None:
+        part = mcsim.run("mail-2022", boots=20, ram=["32M"], shard="1/2", out="part")
+        assert part.missing()
+        assert part.missing()[0] in " ".join(screen.table(part).split())
 
 
 class TestFiles:
@@ -254,6 +303,8 @@ class TestHostileWords:
     def test_reach_no_terminal(self, hostile: Result) -> None:
         for page in (
             text.page(hostile),
+            screen.table(hostile, cells=True),
+            screen.answer(hostile),
             write.markdown(hostile),
             csv_of(hostile.summary()),
             comparison.page(mcsim.compare(hostile, baseline="pre-maple"), hostile.experiment.title),

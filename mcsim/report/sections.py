@@ -16,7 +16,7 @@ from mcsim.errors import UserError
 from mcsim.model.units import format_size, parse_size
 from mcsim.report import figures, mail, text
 from mcsim.report.comparison import p_relation, p_words, rate
-from mcsim.report.verdict import how_sure, listed, points, verdict
+from mcsim.report.verdict import alone, how_sure, listed, points, verdict
 from mcsim.stats.intervals import interval
 from mcsim.stats.verdicts import DIFFERS
 from mcsim.store.summary import CLASSES
@@ -144,13 +144,7 @@ def answer_section(view: View) -> Section:
     """The verdict in one sentence, then a sentence for each variant."""
     names = list(dict.fromkeys(view.summary["variant"]))
     if len(names) == 1:
-        worst = max(view.summary.iter_rows(named=True), key=lambda row: row["p"])
-        answer = (
-            f"{names[0]} alone was run, so nothing is compared; at {worst['ram']} {_per_cent(worst)} of boots fail "
-            f"({text.percent(view.level)} interval {_interval(worst)}, {worst['boots']:,} boots), and at no other size "
-            "more."
-        )
-        return Section("answer", "Answer", [Lines([answer])])
+        return Section("answer", "Answer", [Lines([alone(view.summary)])])
     found = verdict(view.comparison, view.baseline, view.groups)
     trust = (
         "All this is about the number of simulated boots; how far the model is from real boots comes on top ('How far "

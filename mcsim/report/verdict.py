@@ -53,6 +53,18 @@ def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[
     return Verdict(answer, [_point(names, rows, baseline, same_boots) for names, rows in found], left_open)
 
 
+def alone(summary: pl.DataFrame) -> str:
+    """What the only variant that was run comes to: where it fails most."""
+    worst = max(summary.iter_rows(named=True), key=lambda row: row["p"])
+    failing = rate(worst["failures"], worst["boots"], worst["boots"], worst["level"])
+    rest = ", and at no other size more" if summary.height > 1 else ""
+    return (
+        f"{worst['variant']} alone was run, so nothing is compared; at {worst['ram']} {failing} % of boots fail "
+        f"({percent(worst['level'])} interval {100 * worst['exact_low']:.2f} to {100 * worst['exact_high']:.2f}, "
+        f"{worst['boots']:,} boots){rest}."
+    )
+
+
 def _sizes(rows: Sequence[Row]) -> list[Row]:
     return [row for row in rows if row["ram"] != POOLED]
 
