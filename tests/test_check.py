@@ -30,8 +30,8 @@ from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 from mcsim.store.shard import Shard
 from mcsim.workload.program import mix
-from tests.plain_kernels import plain_kernels
 from tests.machines import machine, policy
+from tests.plain_kernels import plain_kernels
 from tests.test_boot import NOISY, SEED, recorded
 from tests.test_sched import login, make_program, page
 
@@ -185,12 +185,11 @@ def its_region(boot):
 
 
 def private_region(boot):
-    rows = (int(boot.memory.nommu.mm[0, nommu_code.MM_MMAP]),)
-    while boot.memory.nommu.vma[rows[-1], nommu_code.VMA_NEXT] >= 0:
-        rows = (*rows, int(boot.memory.nommu.vma[rows[-1], nommu_code.VMA_NEXT]))
-    return next(
-        int(boot.memory.nommu.vma[row, nommu_code.VMA_REGION]) for row in rows if not boot.memory.nommu.vma[row, nommu_code.VMA_FLAGS]
-    )
+    nommu = boot.memory.nommu
+    rows = (int(nommu.mm[0, nommu_code.MM_MMAP]),)
+    while nommu.vma[rows[-1], nommu_code.VMA_NEXT] >= 0:
+        rows = (*rows, int(nommu.vma[rows[-1], nommu_code.VMA_NEXT]))
+    return next(int(nommu.vma[row, nommu_code.VMA_REGION]) for row in rows if not nommu.vma[row, nommu_code.VMA_FLAGS])
 
 
 def a_leaf(boot):
@@ -248,7 +247,9 @@ BROKEN = {
     I.SLAB_PAGES_IS_SUM: set_value("slub", "scalar", VMAS, slub_code.PAGES, more),
     I.SLAB_ROWS: set_value("slub", "slab", REGIONS, 0, slub_code.UNUSED, to(62)),
     I.OBJECT_USE: set_value("nommu", "mm", 1, nommu_code.MM_MMAP, to(60)),
-    I.OBJECTS_ALL_USED: lambda boot, check: slub_code.kmem_cache_alloc(boot.memory.slub, boot.memory.zone, NODES, GFP_KERNEL),
+    I.OBJECTS_ALL_USED: lambda boot, check: slub_code.kmem_cache_alloc(
+        boot.memory.slub, boot.memory.zone, NODES, GFP_KERNEL
+    ),
     I.VMA_LINKS: set_value("nommu", "vma", first_vma, nommu_code.VMA_PREV, more),
     I.VMA_RANGE: set_value("nommu", "vma", first_vma, nommu_code.VMA_END, to(0)),
     I.VMAS_APART: overlap_vmas,
