@@ -39,7 +39,7 @@ OUTCOME = np.dtype(
 WORKLOAD = SimpleNamespace(digest="ab" * 32, arrays=None, process_name=lambda recording, pid: "run-parts")
 
 
-def load_workload(source: str) -> Any:
+def load_workload(source: str, board: Any) -> Any:
     return WORKLOAD
 
 

@@ -21,6 +21,7 @@ from mcsim.errors import UserError
 from mcsim.run import compiling, crew, engine
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
+from tests.machines import BOARD
 
 SMALL = small_text(boots=400)
 
@@ -195,7 +196,7 @@ def test_an_address_without_scheduler_is_one_message(address: str, tmp_path: Pat
 
 
 def test_a_worker_with_other_kernels_or_another_workload_is_refused() -> None:
-    workload = simulator.load_workload("C").digest
+    workload = simulator.load_workload("C", BOARD).digest
     task, foreign = small(SMALL).tasks(workload)[0], small(SMALL).tasks("d")[0]
     simulate, kernels = slow_stand_in.simulate, simulator.kernel_hash()
     assert len(crew.simulate_there(simulate, kernels, task, "C", 0, 2)) == 2

@@ -36,6 +36,7 @@ from mcsim.stats.splitting import (
 from mcsim.studies import rare
 from mcsim.studies.rare import Journal, Rare, Repetition
 from mcsim.studies.study import any_cell
+from tests.machines import BOARD
 
 COMMAND = ["rare", "mail-2022", "--variant", "tail-free", "--ram", "35M", "--repetitions", "5", "--boots", "20"]
 
@@ -153,7 +154,7 @@ class TestParticles:
         boots = population(800, recording)
         boots.start()
         task = cell(32)
-        outcomes = simulator.simulate(task, "C", FIRST_BOOT + ((recordings_of("C") + recording) << 28), 800)
+        outcomes = simulator.simulate(task, "C", FIRST_BOOT + ((recordings_of(task, "C") + recording) << 28), 800)
         same = outcomes["recording"] == recording
         failed = outcomes["failed"][same] == 1
         assert 2 < failed.sum() < same.sum() - 2
@@ -171,7 +172,7 @@ class TestParticles:
         assert largest_order(cell(32), "C") == 7
 
     def test_each_block_of_requests_has_a_coordinate_of_its_own(self) -> None:
-        program = simulator.load_workload("C").arrays
+        program = simulator.load_workload("C", BOARD).arrays
         offset = block_offsets(program)
         assert (np.diff(offset) >= 1).all()
         for first, end, *_ in program.recording.tolist():

@@ -229,7 +229,7 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     arrays = SimpleNamespace(recording=range(12), pre_init_range=range(7))
     workload = SimpleNamespace(digest=stand_in.WORKLOAD.digest, arrays=arrays)
     stand_in.use_stand_in(monkeypatch, tmp_path)
-    monkeypatch.setattr(simulator, "load_workload", lambda source: workload)
+    monkeypatch.setattr(simulator, "load_workload", lambda source, board: workload)
     return tmp_path
 
 
@@ -403,12 +403,12 @@ def test_with_the_real_kernels_the_old_tail_fails_more_often(tmp_path: Path) -> 
 
 @pytest.fixture(scope="module")
 def benches() -> list[SingleProgram]:
-    return [SingleProgram(program) for program in programs(["C_M3_64MB_j0_a", "N_V0_64MB_j0_b"])]
+    return programs(["C_M3_64MB_j0_a", "N_V0_64MB_j0_b"])
 
 
 def test_every_shipped_program_with_lanes_is_taken_if_none_is_named() -> None:
     found = programs()
-    assert [sum(program.environment == name for program in found) for name in ("C", "N")] == [21, 6]
+    assert [sum(each.program.environment == name for each in found) for name in ("C", "N")] == [21, 6]
     with pytest.raises(UserError, match="pre-init phase only"):
         folder = ROOT / "experiments" / "recordings" / "N" / "pre-init" / "first"
         programs([str(folder / "N_V0_64MB_j0_a.npz")])
@@ -446,7 +446,7 @@ def test_pairs_out_of_order_are_counted() -> None:
 
 def test_the_recorded_order_fails_elsewhere_as_expected() -> None:
     """It had 12 where we have 13; all other counts are equal. Our pages are exact in all 21 recordings."""
-    both = recorded_orders([SingleProgram(program) for program in programs() if program.environment == "C"])
+    both = recorded_orders([each for each in programs() if each.program.environment == "C"])
     failures = {each.tail: dict(zip(OTHER_RAM, each.failures, strict=True)) for each in both}
     assert failures[OLD] == {30: 10, 31: 0, 32: 20, 33: 17, 34: 13, 35: 5}
     assert failures[NEW] == {30: 4, 31: 0, 32: 12, 33: 2, 34: 2, 35: 0}

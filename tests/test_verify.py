@@ -79,7 +79,7 @@ def test_other_kernels_are_said_and_compared_all_the_same(
 def test_a_workload_file_that_was_moved_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
-    def note(source: str) -> object:
+    def note(source: str, board: object) -> object:
         asked.append(source)
         return stand_in.WORKLOAD
 
@@ -106,6 +106,6 @@ def test_another_workload_gives_exit_code_2(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = type(stand_in.WORKLOAD)(**{**vars(stand_in.WORKLOAD), "digest": "cd" * 32})
-    monkeypatch.setattr(simulator, "load_workload", lambda source: other)
+    monkeypatch.setattr(simulator, "load_workload", lambda source, board: other)
     assert run_cli(["check", "results", "here"]) == 2
     assert "is not the one of the stored boots" in capsys.readouterr().err

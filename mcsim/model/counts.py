@@ -65,15 +65,6 @@ def open_counts_file() -> Path:
     return shipped_folder() / "counts" / "real-boots.csv"
 
 
-def board_of(environment: str) -> Board:
-    """The board that an environment was recorded on. UserError if it does not say."""
-    board = recorded_board(environment)
-    if board is None:
-        what = f"the recordings of {environment} do not say their board"
-        raise UserError(what, key="env", valid='board = "..." in timing.toml beside them')
-    return board
-
-
 def read_counts(path: str | Path, environments: Iterable[str], variants: Iterable[str] = ()) -> Counts:
     """Read a counts file (CSV with COLUMNS, in any order; others are ignored).
 
@@ -97,7 +88,7 @@ def read_counts(path: str | Path, environments: Iterable[str], variants: Iterabl
                 cell_count, boot_count = dropped.get(environment, (0, 0))
                 dropped[environment] = (cell_count + 1, boot_count + boots)
                 continue
-            place = Place(environment, _variant(row, kernels), _ram_mb(row, board_of(environment)), _jitter(row))
+            place = Place(environment, _variant(row, kernels), _ram_mb(row, recorded_board(environment)), _jitter(row))
             use = _text(row, "use")
             if place in lines:
                 raise UserError(f"the same cell as in line {lines[place]}", valid="one line a cell")

@@ -17,6 +17,7 @@ import numpy as np
 from mcsim.kernels.boot import program as flat
 from tests.fuzz.mutate import npy
 from tests.fuzz.targets.workload import SMALL
+from tests.machines import BOARD
 
 FOLDER = Path(__file__).parents[1] / "data" / "faults"
 RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "N_V0_64MB_j0_a.npz"
@@ -55,7 +56,7 @@ def program() -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
     path = FOLDER / "small.toml"
     path.write_text(SMALL)
-    read_workload(path).save(FOLDER / "small.npz")
+    read_workload(path, BOARD).save(FOLDER / "small.npz", BOARD)
     with np.load(FOLDER / "small.npz") as loaded:
         arrays = {name: loaded[name] for name in loaded.files}
     path.unlink()

@@ -331,5 +331,6 @@ def rare_lines(out: Path) -> list[str]:
 def program_digest(out: Path) -> str:
     """The digest of an imported program."""
     from mcsim import workload
+    from tests.machines import BOARD
 
-    return workload.load(out / "N_V0_64MB_j0_a.npz").digest
+    return workload.load(out / "N_V0_64MB_j0_a.npz", BOARD).digest

@@ -140,7 +140,8 @@ def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     from mcsim.fidelity.model.predict import predict
     from mcsim.fidelity.model.report import prediction_frame, prediction_page
     from mcsim.files import write_each
-    from mcsim.model.counts import JITTERS, Place, board_of
+    from mcsim.model.counts import JITTERS, Place
+    from mcsim.model.experiment import recorded_board
     from mcsim.run.progress import for_stderr
     from mcsim.simulator.simulator import kernel_hash, load_workload
     from mcsim.workload import shipped_workloads
@@ -157,7 +158,9 @@ def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     ]
     _check_table(table)
     predictions = predict(places, simulation, for_stderr)
-    numbers = prediction_frame(predictions, kernel_hash(), load_workload(environment, board_of(environment)).digest)
+    numbers = prediction_frame(
+        predictions, kernel_hash(), load_workload(environment, recorded_board(environment)).digest
+    )
     write_each({table: csv_of(numbers).encode()})
     click.echo(prediction_page(numbers), nl=False)
     _say_written(table)

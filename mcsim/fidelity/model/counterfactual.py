@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from mcsim.errors import UserError, did_you_mean
 from mcsim.files import is_file
 from mcsim.kernels.boot import program as flat
-from mcsim.model.board import board_or_only
-from mcsim.model.experiment import recorded_board
+from mcsim.model.board import board_or_only, load_board
+from mcsim.model.experiment import workload_timing
 from mcsim.model.recorded_kernels import NEW, OLD, TAILS, recorded_variants
 from mcsim.model.release import Policies
 from mcsim.simulator.single_program import SingleProgram
@@ -158,7 +158,8 @@ def programs(names: Sequence[str] = ()) -> list[SingleProgram]:
         if not is_file(path):
             valid = f"a program file (.npz), or a shipped program: {', '.join(shipped)}"
             raise UserError(f"no such program: {name!r}{did_you_mean(name, shipped)}", key="RECORDING", valid=valid)
-        board = recorded_board(str(path.parent)) or board_or_only(None)
+        said = workload_timing(str(path.parent)).board
+        board = board_or_only(None) if said is None else load_board(said, path.parent)
         program = RecordedProgram.read(path, board)
         if not program.has_lanes:
             if names:

@@ -38,13 +38,14 @@ from scipy.stats import t as student
 
 from mcsim.errors import UserError
 from mcsim.kernels.jit.rng import FACTOR_BITS
-from mcsim.model.counts import Place, board_of
+from mcsim.model.counts import Place
 from mcsim.model.experiment import (
     BOOTS_SYNTAX,
     MAX_BOOTS,
     Experiment,
     HostLoad,
     parse,
+    recorded_board,
     workload_timing,
 )
 from mcsim.model.recorded_kernels import DEFINITIONS
@@ -199,7 +200,7 @@ def experiment(environment: str, jitter: int, simulation: Simulation) -> Experim
 name = "{environment}-jitter-{jitter}"
 title = "Boots of environment {environment} at noise setting {jitter}"
 variants = {json.dumps(list(DEFINITIONS))}
-ram = {json.dumps([format_size(each) for each in board_of(environment).all_ram()])}
+ram = {json.dumps([format_size(each) for each in recorded_board(environment).all_ram()])}
 boots = {BOOTS}
 
 [workload]

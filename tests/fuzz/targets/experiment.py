@@ -29,7 +29,7 @@ boots = 20
 seed = 1
 [machine]
 board = "m5208evb"
-page_size = "8K"
+min_free_kbytes = 700
 [workload]
 file = "program.npz"
 [timing]
@@ -105,7 +105,7 @@ def run(corpus: Path, folder: Path, case: dict[str, Any]) -> None:
     tomllib.loads(experiment.source)
     document = json.loads(canonical_json(experiment.document()))
     again = Experiment.from_document(document, experiment.source, "again")
-    workload = simulator.load_workload(experiment.workload)
+    workload = simulator.load_workload(experiment.workload, experiment.board)
     tasks = experiment.tasks(workload.digest)
     demand(bool(tasks), "no task")
     demand(
@@ -115,4 +115,4 @@ def run(corpus: Path, folder: Path, case: dict[str, Any]) -> None:
     timing = simulator.kernel_timing(experiment.timing)
     demand(int(timing.boot_factor.min()) > 0, f"a boot in no time: median {experiment.timing.boot_median}")
     task = tasks[experiment.seed % len(tasks)]
-    check_outcomes(simulator.simulate(task, experiment.workload, 0, 2), 0, task.ram >> 13)
+    check_outcomes(simulator.simulate(task, experiment.workload, 0, 2), 0, task.ram // task.board.machine.page_size)

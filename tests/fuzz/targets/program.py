@@ -13,6 +13,7 @@ from mcsim.model.shipped import shipped_folder
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import archive, hostile_text, other_array, other_bytes, other_document
 from tests.fuzz.targets.workload import boots_alike
+from tests.machines import BOARD
 
 SHARE = 20
 ENGINES = ("counted", "hypothesis", "atheris")
@@ -24,7 +25,7 @@ def prepare(corpus: Path) -> None:
     """One of the sources is a program by hand: it is small, so that more of it is hit. And kernels are compiled."""
     from mcsim.workload.handmade import read_workload
 
-    read_workload(shipped_folder() / "workloads" / "mmap-storm.toml").save(corpus / "small.npz")
+    read_workload(shipped_folder() / "workloads" / "mmap-storm.toml", BOARD).save(corpus / "small.npz", BOARD)
     boots_alike(str(corpus / "small.npz"), {"variant": 0, "ram": 0})
 
 

@@ -15,6 +15,7 @@ from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import archive, hostile_text, other_array, other_bytes
 from tests.fuzz.oracle import demand
 from tests.fuzz.targets.workload import boots_alike
+from tests.machines import BOARD
 
 SHARE = 1
 ENGINES = ("counted",)  # an input takes too long for the others
@@ -64,10 +65,10 @@ def run(corpus: Path, folder: Path, case: dict[str, Any]) -> None:
     path = folder / f"{NAME}.npz"
     before = path.read_bytes()
     if case["replay"]:
-        found = replay(path)
+        found = replay(path, BOARD)
         demand(0 <= found.mismatches <= found.events, f"{found.mismatches} of {found.events} events differ")
         return
-    program = extract(read_recording(path))
-    program.save(folder / "program.npz")
+    program = extract(read_recording(path, BOARD))
+    program.save(folder / "program.npz", BOARD)
     demand(path.read_bytes() == before, "the recording has been changed")
     boots_alike(str(folder / "program.npz"), case)

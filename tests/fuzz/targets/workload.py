@@ -12,6 +12,7 @@ from mcsim.simulator import simulator
 from tests.fuzz.choices import Choices
 from tests.fuzz.mutate import gentle_document, hostile_text, other_bytes, other_document, toml
 from tests.fuzz.oracle import check_outcomes, demand
+from tests.machines import BOARD
 
 SHARE = 24
 ENGINES = ("counted", "hypothesis", "atheris")
@@ -64,14 +65,14 @@ def boots_alike(source: str, case: dict[str, Any]) -> None:
     """Load a workload and boot it, twice."""
     from mcsim import workload
 
-    loaded = workload.load(source)
+    loaded = workload.load(source, BOARD)
     for array in loaded.arrays:
         demand(str(array.dtype) == "int32" and array.flags.c_contiguous, f"an array of {array.dtype}")
     tasks = load("mail-2022").tasks(loaded.digest)
     task = [each for each in tasks if each.variant == tasks[case["variant"]].variant][3 * case["ram"] % 16]
     simulator.load_workload.cache_clear()
     once = simulator.simulate(task, source, 0, 3)
-    check_outcomes(once, 0, task.ram >> 13)
+    check_outcomes(once, 0, task.ram // task.board.machine.page_size)
     demand(once.tobytes() == simulator.simulate(task, source, 0, 3).tobytes(), "the same boots end in two ways")
     for outcome in once:
         loaded.process_name(int(outcome["recording"]), int(outcome["process"]))
