@@ -76,13 +76,24 @@ def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 # -- how a session goes --------------------------------------------------------------------------------------------
 
-# Each worker takes the next file when it has done one. These first: what takes longest, and no two of them at once that
-# would compile the same kernels.
-FIRST: tuple[str, ...] = ()
+
+def files(names: str) -> tuple[str, ...]:
+    return tuple(f"test_{name}" for name in names.split())
+
+
+# Each worker takes the next file when it has done one. First those that take longest, so that no worker has a long one
+# at the end; beside one that compiles many kernels, one that compiles none or others.
+FIRST = files(
+    "boot recording_door rare faults_store check shard bench report blame faults nommu_compiled dask conform "
+    "cli explain workers handmade stop sched validate program_door"
+)
 
 # Files whose tests run no kernel, nor does a process that they start: make test-bounds leaves them out, as there is no
 # index to check. Kernels refuse to be called where they run.
-WITHOUT_KERNELS = tuple(os.environ["WK"].split())
+WITHOUT_KERNELS = files(
+    "browser cli compare dask docs faults_store files html merge min_ram model plan progress report run "
+    "selftest sensitivity sequences shard stats stop toml_door verify workers"
+)
 
 # Why a test may be skipped; reasons that only begin so are meant, too. Any other fails the session.
 SKIPS = {

@@ -21,6 +21,11 @@ def test_every_reason_to_skip_is_that_of_a_test() -> None:
     assert [reason for reason in conftest.SKIPS if not any(first_words(reason) in text for text in texts)] == []
 
 
+def test_another_reason_is_none() -> None:
+    assert conftest.is_known("no C twins: no C compiler is found (cc, gcc)")
+    assert not conftest.is_known("no C twins: cc -O2 fails")
+
+
 def first_words(reason: str) -> str:
     """Without what a test has from elsewhere."""
     return reason.partition(": ")[0]
@@ -28,7 +33,9 @@ def first_words(reason: str) -> str:
 
 def test_files_that_the_session_knows_are_there() -> None:
     names = {path.stem for path in TESTS.glob("test_*.py")}
-    assert {*conftest.FIRST, *conftest.WITHOUT_KERNELS} <= names
+    for known in (conftest.FIRST, conftest.WITHOUT_KERNELS):
+        assert set(known) <= names
+        assert len(set(known)) == len(known)
 
 
 @pytest.mark.parametrize("target", sorted({*fill.PARTS, *fill.PICTURES}))
