@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from subprocess import Popen
@@ -130,6 +131,14 @@ def _kernels_refuse(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.path.stem not in WITHOUT_KERNELS or numba.config.DISABLE_JIT:
         yield
         return
+    with refusing() as called:
+        yield
+    assert called == []
+
+
+@contextmanager
+def refusing() -> Iterator[list[str]]:
+    """No kernel can be called; the names of those that were, as an error may go unheard."""
     called: list[str] = []
 
     def refuse(kernel: Dispatcher, *_: object, **__: object) -> None:
@@ -139,10 +148,11 @@ def _kernels_refuse(request: pytest.FixtureRequest) -> Iterator[None]:
     kinds = {kernel: type(kernel) for kernel in kernels()}
     for kernel, kind in kinds.items():
         kernel.__class__ = type("Refusing", (kind,), {"__call__": refuse})
-    yield
-    for kernel, kind in kinds.items():
-        kernel.__class__ = kind
-    assert called == []
+    try:
+        yield called
+    finally:
+        for kernel, kind in kinds.items():
+            kernel.__class__ = kind
 
 
 @cache
@@ -155,7 +165,8 @@ def kernels() -> set[Dispatcher]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail if a test was skipped that should not be. With workers, their parent hears of all of them."""
-    if unknown := [reason for reason in skipped(session.config) if not is_known(reason)]:
+    unknown = [reason for reason in skipped(session.config) if not is_known(reason)]
+    if unknown and not hasattr(session.config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\nskipped for a reason that tests/conftest.py does not list: {'; '.join(unknown)}", file=sys.stderr)
 

@@ -1,15 +1,19 @@
 """What the tests and the pages are made with holds together."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import conftest
+import numba
+import numpy as np
 import pytest
 import stand_in
 from conftest import ROOT, TESTS
 
 from docs import fill
 from mcsim.kernels.boot import batch
+from mcsim.kernels.jit import rng
 
 
 def test_the_stand_in_gives_what_kernels_give() -> None:
@@ -36,6 +40,16 @@ def test_files_that_the_session_knows_are_there() -> None:
     for known in (conftest.FIRST, conftest.WITHOUT_KERNELS):
         assert set(known) <= names
         assert len(set(known)) == len(known)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_a_kernel_that_must_not_be_called_refuses() -> None:
+    words = np.zeros(4, np.uint64)
+    with conftest.refusing() as called, suppress(AssertionError):
+        rng.philox4x32(np.uint64(1), np.uint64(2), 3, 4, 5, words)
+    assert called == ["philox4x32"]
+    rng.philox4x32(np.uint64(1), np.uint64(2), 3, 4, 5, words)
+    assert words.any()
 
 
 @pytest.mark.parametrize("target", sorted({*fill.PARTS, *fill.PICTURES}))
