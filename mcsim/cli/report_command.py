@@ -43,7 +43,7 @@ def report(result: Path, level: float, baseline: str | None, workload: str | Non
     from mcsim.errors import UserError
     from mcsim.files import csv_of
     from mcsim.report import screen, write
-    from mcsim.report.sections import workload_of
+    from mcsim.studies.findings import findings, workload_of
 
     loaded = mcsim.load(result)
     for key, value in (("--baseline", baseline), ("--workload", workload)):
@@ -58,11 +58,12 @@ def report(result: Path, level: float, baseline: str | None, workload: str | Non
     elif form == "markdown":
         click.echo(write.markdown(loaded, level), nl=False)
     elif form == "html":
-        click.echo(str(write.write_html(loaded, level, baseline, workload)))
+        click.echo(str(write.write_html(findings(loaded, level, baseline, workload))))
     elif form == "png":
         click.echo(str(write.write_png(loaded, level)))
     else:
-        paths = write.write(loaded, level, baseline, workload)
+        found = findings(loaded, level, baseline, workload)
+        paths = write.write(found)
         click.echo(screen.table(loaded, level, with_cells))
         click.echo(screen.written(paths), err=True)
-        click.echo(screen.answer(loaded, level, baseline), nl=False)
+        click.echo(screen.answer(found), nl=False)

@@ -152,8 +152,10 @@ def run(
     click.echo(screen.table(result, level, with_cells))
 
     from mcsim.report.write import write  # after the table: what pictures need is slow to import
+    from mcsim.studies.findings import findings
 
-    click.echo(screen.written(write(result, level)), err=True)
-    click.echo(screen.answer(result, level), nl=False)
+    found = findings(result, level)
+    click.echo(screen.written(write(found)), err=True)
+    click.echo(screen.answer(found), nl=False)
     if result.checked is not None:
         click.echo(str(result.checked), err=True)

@@ -11,7 +11,7 @@ import polars as pl
 
 from mcsim.files import one_line, printable
 from mcsim.report import text, verdict
-from mcsim.studies.compare import compare
+from mcsim.studies.findings import Findings
 
 if TYPE_CHECKING:
     from mcsim.store.result import Result
@@ -27,7 +27,7 @@ def table(result: Result, level: float = 0.95, cells: bool = False) -> str:
     summary = result.summary(level)
     if summary.height == 0:
         return NOTHING
-    groups = text.equal_groups(result)
+    groups = result.groups
     first = summary.filter(pl.col("variant").is_in([group[0] for group in groups]))
     parts = [[one_line(result.experiment.title or result.experiment.name)]]
     if cells:
@@ -40,18 +40,12 @@ def table(result: Result, level: float = 0.95, cells: bool = False) -> str:
     return printable("\n\n".join("\n".join(text.wrapped(part)) for part in parts) + "\n")
 
 
-def answer(result: Result, level: float = 0.95, baseline: str | None = None) -> str:
-    """Which variant helps against `baseline` (default: `usual_baseline`), where, by how much and how sure."""
-    summary = result.summary(level)
-    names = list(dict.fromkeys(text.by_variant(summary, result)["variant"]))
-    if not names:
-        return NOTHING
-    if len(names) == 1:
-        words = verdict.alone(summary)
+def answer(found: Findings) -> str:
+    """Which variant helps against the baseline, where, by how much and how sure."""
+    if len(set(found.summary["variant"])) == 1:
+        words = verdict.alone(found.summary)
     else:
-        against = baseline or verdict.usual_baseline(names)
-        frame = compare(result, against, level=level, peeking=bool(result.ended()))
-        words = verdict.verdict(frame, against, text.equal_groups(result)).answer
+        words = verdict.verdict(found.comparison, found.baseline, found.groups).answer
     return printable("\n".join(text.wrapped([words])) + "\n")
 
 

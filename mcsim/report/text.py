@@ -106,28 +106,9 @@ def same_boots(result: Result) -> list[str]:
     """Sentences about variants that fail in exactly the same boots at every RAM size."""
     return [
         f"{', '.join(map(one_line, group))} fail in exactly the same boots."
-        for group in equal_groups(result)
+        for group in result.groups
         if len(group) > 1
     ]
-
-
-def equal_groups(result: Result) -> list[list[str]]:
-    """The variants, those with the same failing boots at every RAM size together."""
-    import hashlib
-
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for variant in result.experiment.variants:
-        key = []
-        for task in result.tasks:
-            if task.variant == variant.name:
-                outcomes = result.outcomes_of(task)
-                failed = (
-                    outcomes.filter(outcomes["failed"] == 1)["boot"].to_numpy().tobytes() if outcomes.height else b""
-                )
-                key.append((task.ram, outcomes.height, hashlib.sha256(failed).digest()))
-        if any(boots for _, boots, _ in key):
-            groups.setdefault(tuple(key), []).append(variant.name)
-    return list(groups.values())
 
 
 def classes(summary: pl.DataFrame) -> str:

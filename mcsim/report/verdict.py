@@ -14,8 +14,6 @@ from mcsim.studies.compare import POOLED
 if TYPE_CHECKING:
     import polars as pl
 
-UNFIXED = "maple-naive"  # the kernel of the mail without a fix
-
 Row = dict[str, Any]
 
 
@@ -25,11 +23,6 @@ class Verdict(NamedTuple):
     answer: str
     points: list[str]
     open: str = ""
-
-
-def usual_baseline(variants: Sequence[str]) -> str:
-    """What to compare with unless told: the mail's kernel without a fix, else the first variant."""
-    return UNFIXED if UNFIXED in variants else variants[0]
 
 
 def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[str]] = ()) -> Verdict:
