@@ -72,7 +72,7 @@ def _legend(groups: list[list[str]]) -> list[str]:
 
 def _notes(result: Result, level: float) -> list[str]:
     return [
-        f"'<', '>': no or every boot failed; the bound of the exact {text.percent(level)} interval, which does not hold "
-        "how far the model is from real boots (docs/validation.md). Each cell: table.txt, or --cells.",
+        f"'<', '>': no or every boot failed; the bound of the exact {text.percent(level)} interval, which does not "
+        "hold how far the model is from real boots (docs/validation.md). Each cell: table.txt, or --cells.",
         *text.ended_early(result),
     ]
