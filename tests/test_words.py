@@ -34,7 +34,11 @@ def test_pages_name_only_commands_and_options_that_there_are() -> None:
     known = dict(commands(cli))
     checked = 0
     for page in PAGES:
-        for line in re.findall(r"(?:^ *|`|&& )mcsim ([^`\n#|;&>]+)", page, re.MULTILINE):
+        fenced = "\n".join(re.findall(r"^```.*?^```", page, re.MULTILINE | re.DOTALL))
+        for line in [
+            *re.findall(r"(?:^ {4}|`|&& )mcsim ([^`\n#|;&>]+)", page, re.MULTILINE),
+            *re.findall(r"^mcsim ([^`\n#|;&>:]+)$", fenced, re.MULTILINE),
+        ]:
             words = line.split()
             if words[0].isupper() or words[0].startswith("--"):
                 continue
