@@ -29,11 +29,13 @@ def table(result: Result, level: float = 0.95, cells: bool = False) -> str:
         return NOTHING
     groups = result.groups
     first = summary.filter(pl.col("variant").is_in([group[0] for group in groups]))
-    parts = [[one_line(result.experiment.title or result.experiment.name)]]
-    if cells:
-        parts.append(text.cell_table(text.by_variant(summary, result)))
+    parts = [text.cell_table(text.by_variant(summary, result))] if cells else []
     parts += [
-        [f"P(OOM) in per cent, {text.sample_size(summary)} boots per cell", *_legend(groups)],
+        [
+            one_line(result.experiment.title or result.experiment.name),
+            f"P(OOM) in per cent, {text.sample_size(summary)} boots per cell",
+            *_legend(groups),
+        ],
         text.matrix(first, legend=False),
         [*_notes(result, level), *result.missing()],
     ]
@@ -64,8 +66,7 @@ def _legend(groups: list[list[str]]) -> list[str]:
 
 def _notes(result: Result, level: float) -> list[str]:
     return [
-        f"'<' and '>': no boot or every boot failed; the figure is the bound of the exact {text.percent(level)} "
-        "interval. How far the model is from real boots is not in it (docs/validation.md). Each cell with its "
-        "interval: table.txt, or --cells.",
+        f"'<', '>': no or every boot failed; the bound of the exact {text.percent(level)} interval, which does not "
+        "hold how far the model is from real boots (docs/validation.md). Each cell: table.txt, or --cells.",
         *text.ended_early(result),
     ]
