@@ -3,6 +3,8 @@
 #   make run     the 2022 experiment, into results/mail-2022 (ARGS="--boots 200" for a quick look)
 #   make test    all tests                    (ARGS="-k store" for some of them)
 #   make test-bounds, test-plain   tests with every index checked; some of them without the compiler
+#   make test-fallback   boots under kernels compiled by public Numba alone (some minutes)
+#   make test-oldest, test-newest   some tests with the oldest and the newest packages that pyproject.toml allows
 #   make fuzz    damaged and hostile inputs for every reader  (INPUTS=1000000 for a night, ARGS="--target program")
 #   make faults  kills, full disks, damaged files              (KILLS=200 for a night, ARGS="--only disk_full")
 #   make lint    ruff and mypy
@@ -29,7 +31,7 @@ ARGS ?=
 INPUTS ?= 20000
 KILLS ?= 10
 
-.PHONY: run test test-bounds test-plain fuzz faults lint bench format readme fidelity validation results explain performance sameness robustness docs wheel lock clean
+.PHONY: run test test-bounds test-plain test-fallback test-oldest test-newest fuzz faults lint bench format readme fidelity validation results explain performance sameness robustness docs wheel lock clean
 
 run: .venv/.installed
 	$(BIN)/mcsim run mail-2022 $(ARGS)
@@ -47,6 +49,21 @@ test-bounds: .venv/.installed
 # What the compiler makes of a kernel is what its Python says: the quick ones of these tests once more without it.
 test-plain: .venv/.installed
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -m compact $(ARGS)
+
+# What kernels do where Numba has not what kernels/jit/private.py takes of it.
+test-fallback: .venv/.installed
+	MCSIM_PLAIN_NUMBA=1 $(BIN)/python -m pytest tests/test_fallback.py $(ARGS)
+
+# Each in an environment of its own: random numbers, compiler, boots, tables and store.
+SOME_TESTS := tests/test_rng.py tests/test_compile.py tests/test_mail_2022.py tests/test_merge.py
+test-oldest: CHOICE := lowest-direct
+test-newest: CHOICE := highest
+test-oldest test-newest:
+	$(PYTHON) -m venv --clear build/$@
+	build/$@/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/$@/bin/uv pip install --quiet --python build/$@/bin/python --resolution $(CHOICE) . 'pytest>=8.2' 'hypothesis>=6.100'
+	@build/$@/bin/uv pip list --quiet --python build/$@/bin/python | grep -E '^(numba|llvmlite|numpy|polars|scipy) '
+	build/$@/bin/python -m pytest -p no:cacheprovider $(SOME_TESTS) $(ARGS)
 
 # Findings lie in build/fuzz: a folder each, with the input, what it did, and how to have it again (docs/robustness.md).
 fuzz: .venv/.installed

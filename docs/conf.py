@@ -28,7 +28,7 @@ default_role = "code"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_type_aliases = {
-    "Explanation": "mcsim.studies.explain.explanation.Explanation",
+    "Explanation": "mcsim.report.explanation.Explanation",
     "Sensitivity": "mcsim.studies.sensitivity.Sensitivity",
 }
 

@@ -29,12 +29,13 @@ class Part:
 
 CELL = "mail-2022 --variant maple-naive --ram 33M"
 PARTS = {
+    "readme": (Part("../README.md", "table", "mcsim report results/mail-2022"),),
     "fidelity": (
-        Part("fidelity.md", "conform", "mcsim check allocators", "{vectors}"),
-        Part("fidelity.md", "replay", "mcsim check recordings", "{recordings}"),
+        Part("fidelity.md", "allocators", "mcsim check allocators", "{vectors}"),
+        Part("fidelity.md", "recordings", "mcsim check recordings", "{recordings}"),
     ),
     "validation": (
-        Part("validation.md", "validate", "mcsim check model", shows_misses=True),
+        Part("validation.md", "predicted", "mcsim check model", shows_misses=True),
         Part("validation.md", "counterfactual", "mcsim check model --counterfactual", shows_misses=True),
     ),
     "explain": (
@@ -45,7 +46,7 @@ PARTS = {
             "--out build/explain",
             shows_command=True,
         ),
-        Part("explain.md", "blame", f"mcsim explain {CELL} --boots 2000", shows_command=True),
+        Part("explain.md", "owners", f"mcsim explain {CELL} --boots 2000", shows_command=True),
     ),
     "performance": (Part("performance.md", "table", "mcsim check speed --gate", shows_misses=True),),
     "sameness": (Part("sameness.md", "ways", "docs.sameness"),),
@@ -56,7 +57,7 @@ PARTS = {
 }
 PICTURES = {  # what is drawn, and its name in docs/
     "readme": {"results/mail-2022/p_oom.svg": "mail-2022.svg"},
-    "validation": {"results/validate/calibration.svg": "calibration.svg"},
+    "validation": {"results/check-model/calibration.svg": "calibration.svg"},
     "explain": {
         "build/explain/map.svg": "explain-map.svg",
         "build/explain/timeline.svg": "explain-timeline.svg",
@@ -92,18 +93,10 @@ def run(part: Part, values: dict[str, str]) -> int:
     return 0 if part.shows_misses else done.returncode
 
 
-def fill_readme() -> None:
-    """The table of `mcsim run mail-2022`, without what the README says in its own words."""
-    table = (ROOT / "results" / "mail-2022" / "table.txt").read_text(encoding="utf-8")
-    fill(ROOT / "README.md", "table", quoted(table[table.index("P(OOM) in per cent") : table.index("\nexperiment ")]))
-
-
 def main(target: str, *values: str) -> int:
     """Fill the pages of one target; exit code 1 if they show what should not be so."""
     if target not in (*PARTS, *PICTURES):
         sys.exit(f"{target!r} is no target: {', '.join(sorted({*PARTS, *PICTURES}))}")
-    if target == "readme":
-        fill_readme()
     codes = [run(part, dict(value.split("=", 1) for value in values)) for part in PARTS.get(target, ())]
     for drawn, picture in PICTURES.get(target, {}).items():
         shutil.copyfile(ROOT / drawn, ROOT / "docs" / picture)

@@ -12,8 +12,6 @@ In Python::
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
-# The package is loaded first, so that the name `mcsim.run` stays the function imported after it.
-from mcsim import run as _run_package  # noqa: F401
 from mcsim.api import compare, explain, load, merge, min_ram, rare, run, sensitivity
 from mcsim.errors import InvariantViolatedError, UserError
 

@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
+import mcsim.run  # noqa: F401 - the package first, so that the name `mcsim.run` stays the function below
 from mcsim.errors import UserError
 
 if TYPE_CHECKING:
     import polars as pl
 
     from mcsim.model.experiment import Experiment
+    from mcsim.report.explanation import Explanation
     from mcsim.run.crew import Backend
     from mcsim.run.progress import Progress
     from mcsim.store.result import Result
-    from mcsim.studies.explain.explanation import Explanation
     from mcsim.studies.rare import Rare
     from mcsim.studies.sensitivity import Sensitivity
 
@@ -314,15 +315,17 @@ def explain(
 def _one_boot(
     experiment: Experiment, variant: str, ram: str, boot: int | None, compare: str | None, progress: Progress | None
 ) -> Explanation:
+    from mcsim.report.explanation import Explanation
     from mcsim.run.compiling import compiling
     from mcsim.run.progress import Silent
-    from mcsim.studies.explain import explanation, selection
+    from mcsim.studies.explain import selection
+    from mcsim.studies.explain.one_boot import explain
 
     task = selection.one_task(experiment, variant, ram)
     other = None if compare is None else selection.other_task(experiment, compare, task)
     with compiling("explain", Silent() if progress is None else progress):
         number = selection.first_failing(task, experiment.workload) if boot is None else boot
-        return explanation.explain(task, experiment.workload, number, other)
+        return Explanation.of(explain(task, experiment.workload, number, other))
 
 
 def _owners(

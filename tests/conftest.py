@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from subprocess import Popen
@@ -76,13 +77,24 @@ def stand_in_kernel(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 # -- how a session goes --------------------------------------------------------------------------------------------
 
-# Each worker takes the next file when it has done one. These first: what takes longest, and no two of them at once that
-# would compile the same kernels.
-FIRST: tuple[str, ...] = ()
+
+def files(names: str) -> tuple[str, ...]:
+    return tuple(f"test_{name}" for name in names.split())
+
+
+# Each worker takes the next file when it has done one. First those that take longest, so that no worker has a long one
+# at the end; beside one that compiles many kernels, one that compiles none or others.
+FIRST = files(
+    "boot recording_door rare faults_store check shard bench report blame faults nommu_compiled dask conform "
+    "cli explain workers handmade stop sched validate program_door"
+)
 
 # Files whose tests run no kernel, nor does a process that they start: make test-bounds leaves them out, as there is no
 # index to check. Kernels refuse to be called where they run.
-WITHOUT_KERNELS = tuple(os.environ["WK"].split())
+WITHOUT_KERNELS = files(
+    "browser cli compare dask docs faults_store files html merge min_ram model plan progress report run "
+    "selftest sensitivity sequences shard stats stop toml_door verify workers"
+)
 
 # Why a test may be skipped; reasons that only begin so are meant, too. Any other fails the session.
 SKIPS = {
@@ -119,6 +131,14 @@ def _kernels_refuse(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.path.stem not in WITHOUT_KERNELS or numba.config.DISABLE_JIT:
         yield
         return
+    with refusing() as called:
+        yield
+    assert called == []
+
+
+@contextmanager
+def refusing() -> Iterator[list[str]]:
+    """No kernel can be called; the names of those that were, as an error may go unheard."""
     called: list[str] = []
 
     def refuse(kernel: Dispatcher, *_: object, **__: object) -> None:
@@ -128,10 +148,11 @@ def _kernels_refuse(request: pytest.FixtureRequest) -> Iterator[None]:
     kinds = {kernel: type(kernel) for kernel in kernels()}
     for kernel, kind in kinds.items():
         kernel.__class__ = type("Refusing", (kind,), {"__call__": refuse})
-    yield
-    for kernel, kind in kinds.items():
-        kernel.__class__ = kind
-    assert called == []
+    try:
+        yield called
+    finally:
+        for kernel, kind in kinds.items():
+            kernel.__class__ = kind
 
 
 @cache
@@ -144,7 +165,8 @@ def kernels() -> set[Dispatcher]:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail if a test was skipped that should not be. With workers, their parent hears of all of them."""
-    if unknown := [reason for reason in skipped(session.config) if not is_known(reason)]:
+    unknown = [reason for reason in skipped(session.config) if not is_known(reason)]
+    if unknown and not hasattr(session.config, "workerinput"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print(f"\nskipped for a reason that tests/conftest.py does not list: {'; '.join(unknown)}", file=sys.stderr)
 

@@ -14,7 +14,7 @@ from mcsim.errors import UserError
 from mcsim.kernels.boot import page_owner
 from mcsim.run import progress
 from mcsim.simulator import simulator
-from mcsim.simulator.owners import OWNERS, owner_set
+from mcsim.simulator.values import OWNERS, owner_set
 from mcsim.studies.explain import blame
 from mcsim.studies.explain.blocks import blocks_of
 from tests.test_explain import CELLS, SOURCE, finished, task
@@ -44,12 +44,14 @@ def test_equals_the_slow_twin(variant: str, ram: str) -> None:
         alone += own
         boots_alone += Counter(own.keys())
         squares += Counter({owner: count**2 for owner, count in own.items()})
-    sums = found.sums.owner[7]
+    sums = found.sums.arrays.owner[7]
     for owner in range(1, page_owner.OWNERS):
         counted = (pages[owner], alone[owner], shared[owner], boots_alone[owner], squares[owner])
         columns = ("PAGES", "BLOCKS_ALONE", "BLOCKS_SHARED", "BOOTS_ALONE", "ALONE_SQUARED")
         assert tuple(sums[owner, [getattr(page_owner, each) for each in columns]]) == counted
-    together = {frozenset(owner_set(bits)): int(found.sums.together[7, bits, 0]) for bits in range(page_owner.SETS)}
+    together = {
+        frozenset(owner_set(bits)): int(found.sums.arrays.together[7, bits, 0]) for bits in range(page_owner.SETS)
+    }
     assert {owners: count for owners, count in together.items() if count} == dict(sets)
     assert found.failures == len(fewest) > 0
     assert found.fewest(7)[0] == pytest.approx(np.mean(fewest))
@@ -58,15 +60,15 @@ def test_equals_the_slow_twin(variant: str, ram: str) -> None:
 def test_adds_up() -> None:
     cell = task("maple-naive", "33M")
     found = blame.tally(cell, SOURCE, range(300))
-    blocks = found.sums.boots[7, page_owner.BLOCKS]
-    assert blocks == 33 * found.failures == found.sums.together[7, :, 0].sum()
+    blocks = found.sums.arrays.boots[7, page_owner.BLOCKS]
+    assert blocks == 33 * found.failures == found.sums.arrays.together[7, :, 0].sum()
     for owner in range(1, page_owner.OWNERS):
         holds = [bits for bits in range(page_owner.SETS) if bits >> (owner - 1) & 1]
-        alone, shared = found.sums.owner[7, owner, [page_owner.BLOCKS_ALONE, page_owner.BLOCKS_SHARED]]
-        assert alone == found.sums.together[7, 1 << (owner - 1), 0]
-        assert alone + shared == found.sums.together[7, holds, 0].sum()
-    assert found.sums.owner[:, page_owner.UNKNOWN].sum() == 0
-    assert found.sums.owner[:, page_owner.FREE].sum() == 0
+        alone, shared = found.sums.arrays.owner[7, owner, [page_owner.BLOCKS_ALONE, page_owner.BLOCKS_SHARED]]
+        assert alone == found.sums.arrays.together[7, 1 << (owner - 1), 0]
+        assert alone + shared == found.sums.arrays.together[7, holds, 0].sum()
+    assert found.sums.arrays.owner[:, page_owner.UNKNOWN].sum() == 0
+    assert found.sums.arrays.owner[:, page_owner.FREE].sum() == 0
 
 
 def test_does_not_depend_on_workers_chunks_or_order() -> None:

@@ -14,6 +14,7 @@ import stand_in
 import mcsim
 from mcsim.model import experiment
 from mcsim.report import write
+from mcsim.studies.findings import findings
 
 WIDTHS = (1280, 400)
 THEMES = ("light", "dark")
@@ -67,7 +68,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
         stand_in.use_stand_in(monkeypatch, folder)
         result = mcsim.run(experiment.parse(EXPERIMENT, "seen.toml"), workers=1, out=folder / "seen")
-    return write.write_html(stand_in.disguise(result, "my-fix", EVIL))
+    return write.write_html(findings(stand_in.disguise(result, "my-fix", EVIL)))
 
 
 def look(chromium: Any, page: Path, width: int = 1280, theme: str = "light") -> None:

@@ -185,14 +185,11 @@ def its_region(boot):
 
 
 def private_region(boot):
-    rows = (int(boot.memory.nommu.mm[0, nommu_code.MM_MMAP]),)
-    while boot.memory.nommu.vma[rows[-1], nommu_code.VMA_NEXT] >= 0:
-        rows = (*rows, int(boot.memory.nommu.vma[rows[-1], nommu_code.VMA_NEXT]))
-    return next(
-        int(boot.memory.nommu.vma[row, nommu_code.VMA_REGION])
-        for row in rows
-        if not boot.memory.nommu.vma[row, nommu_code.VMA_FLAGS]
-    )
+    nommu = boot.memory.nommu
+    rows = (int(nommu.mm[0, nommu_code.MM_MMAP]),)
+    while nommu.vma[rows[-1], nommu_code.VMA_NEXT] >= 0:
+        rows = (*rows, int(nommu.vma[rows[-1], nommu_code.VMA_NEXT]))
+    return next(int(nommu.vma[row, nommu_code.VMA_REGION]) for row in rows if not nommu.vma[row, nommu_code.VMA_FLAGS])
 
 
 def a_leaf(boot):

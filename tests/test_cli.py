@@ -33,13 +33,34 @@ def small_world(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(SMALL)
 
 
-def test_run_prints_the_table_and_says_what_it_wrote(capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_prints_a_table_and_the_answer_last_and_says_what_it_wrote(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_cli(["run", "small.toml"]) == 0
     printed = capsys.readouterr()
-    assert re.search(r"^maple-naive +32M +30 ", printed.out, re.M)
-    assert "results/small/p_oom.png" in printed.err
-    assert "results/small/report.html" in printed.err
+    assert re.search(r"^   RAM +\[1\] +\[2\]\n   32M +[<>\d.]+ +[<>\d.]+$", printed.out, re.M)
+    last = " ".join(printed.out.split("\n\n")[-1].split())
+    assert last.startswith(("tail-free helps: at 32M", "Undecided: "))
+    written = next(line for line in printed.err.splitlines() if line.startswith("written to results/small: "))
+    assert {"p_oom.png", "report.html", "table.txt"} <= set(written.partition(": ")[2].split(", "))
     assert "60 of 60 boots" in printed.err
+
+
+def test_a_line_per_cell_is_printed_only_if_asked_for_and_always_written(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line = re.compile(r"^maple-naive +32M +30 ", re.M)
+    assert run_cli(["run", "small.toml"]) == 0
+    assert not line.search(capsys.readouterr().out)
+    assert line.search((tmp_path / "results/small/table.txt").read_text())
+    for command in (["run", "small.toml"], ["report", "results/small"]):
+        assert run_cli([*command, "--cells"]) == 0
+        assert line.search(capsys.readouterr().out)
+
+
+def test_a_level_is_that_of_all_intervals(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert run_cli(["run", "small.toml", "--level", "0.99"]) == 0
+    assert "99 % interval" in " ".join(capsys.readouterr().out.split())
+    assert "exact 99 %" in (tmp_path / "results/small/table.txt").read_text()
+    assert run_cli(["run", "small.toml", "--level", "1"]) == 2
 
 
 def test_report_prints_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 import slow_stand_in
-from conftest import ROOT, small, small_text
+from conftest import HANGS, ROOT, small, small_text, wait_until
 
 import mcsim
 from mcsim.errors import UserError
@@ -42,9 +42,7 @@ class Cluster:
         file = folder / "scheduler.json"
         where = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0")
         self.scheduler = self._start("scheduler", *where, "--scheduler-file", str(file))
-        deadline = time.monotonic() + 30
-        while not (file.exists() and file.stat().st_size) and time.monotonic() < deadline:
-            time.sleep(0.05)
+        wait_until(lambda: file.exists() and file.stat().st_size, self.scheduler)
         self.address = json.loads(file.read_text())["address"]
         self.workers = [self._start("worker", self.address, "--nthreads", "1", "--no-nanny") for _ in range(2)]
 
@@ -85,11 +83,11 @@ def test_a_worker_that_is_killed_changes_nothing(cluster: Cluster) -> None:
     from distributed import Client
 
     with Client(cluster.address) as client:
-        client.wait_for_workers(2, timeout=30)
+        client.wait_for_workers(2, timeout=HANGS)
     here = mcsim.run(small(SMALL), out="here", workers=2)
     killer = KillAfter(cluster.workers[0], chunks=5)
     there = mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address, progress=killer)
-    assert cluster.workers[0].wait(timeout=10) == -signal.SIGKILL
+    assert cluster.workers[0].wait(timeout=HANGS) == -signal.SIGKILL
     assert there.store.content_hash() == here.store.content_hash()
     assert there.manifest["runs"][-1]["complete"] is True
     assert there.manifest["runs"][-1]["boots_done"] == 1600
@@ -130,12 +128,12 @@ def test_a_cluster_with_tls_as_documented(monkeypatch: pytest.MonkeyPatch, tmp_p
     cluster = Cluster(tmp_path, "tls")
     try:
         assert cluster.address.startswith("tls://127.0.0.1:")
-        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
         with pytest.raises(UserError, match=r"--scheduler: no scheduler at .*TLS"):
             mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address)
+        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
         with pytest.raises(UserError, match="--scheduler: no scheduler at"):  # no encryption
             mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address.replace("tls", "tcp"))
-        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 30)
+        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", HANGS)
         settings = dask.config.merge(dask.config.config, dask.config.collect([str(tmp_path)], {}))
         with dask.config.set(settings):
             there = mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address)
@@ -164,10 +162,22 @@ def test_a_scheduler_that_others_reach_without_tls_is_open(address: str, is_open
 
 
 def test_a_cluster_without_workers_is_one_message(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 2)
+    from distributed import Client
+
+    connect = crew._connect
+
+    def and_wait_no_longer(scheduler: str) -> object:
+        client = connect(scheduler)
+        monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", 1)  # now for workers
+        return client
+
+    monkeypatch.setattr(crew, "SECONDS_TO_CONNECT", HANGS)
+    monkeypatch.setattr(crew, "_connect", and_wait_no_longer)
     for process in cluster.workers:
         process.kill()
         process.wait()
+    with Client(cluster.address) as client:
+        wait_until(lambda: not client.nthreads(), cluster.scheduler)
     with pytest.raises(UserError, match="--scheduler: has no worker"):
         mcsim.run(small(SMALL), out="there", backend="dask", scheduler=cluster.address)
 

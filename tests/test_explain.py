@@ -20,13 +20,17 @@ from mcsim.kernels.linux import nommu, page_alloc, slub
 from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL
 from mcsim.kernels.linux.memblock import INITMEM_PAGES, m68k_reserved
 from mcsim.model.experiment import load
-from mcsim.report import page_map
+from mcsim.report import divergence, mem_info, page_map
+from mcsim.report.blocks import table
+from mcsim.report.explanation import Explanation
 from mcsim.simulator import simulator
-from mcsim.simulator.owners import OWNERS
+from mcsim.simulator.values import OWNERS
 from mcsim.simulator.walk import Walk, free_list
-from mcsim.studies.explain import divergence, mem_info, selection, timeline
-from mcsim.studies.explain.blocks import blocks_of, table
-from mcsim.studies.explain.explanation import explain
+from mcsim.studies.explain import selection
+from mcsim.studies.explain.blocks import blocks_of
+from mcsim.studies.explain.divergence import diverge
+from mcsim.studies.explain.one_boot import explain
+from mcsim.studies.explain.timeline import Timeline
 
 CELLS = (("maple-naive", "32M"), ("tail-free", "32M"), ("linux-6.1.y", "33M"), ("maple-naive", "31M"))
 SOURCE = "C"
@@ -45,7 +49,7 @@ def finished(variant, ram, boot):
 
 @functools.cache
 def explained(variant="maple-naive", ram="33M", boot=0, other="tail-free"):
-    return explain(task(variant, ram), SOURCE, boot, None if other is None else task(other, ram))
+    return Explanation.of(explain(task(variant, ram), SOURCE, boot, None if other is None else task(other, ram)))
 
 
 class TestWalk:
@@ -210,9 +214,8 @@ class TestMemInfo:
 
     def test_prints_watermarks_that_are_set(self) -> None:
         memory = explained().memory
-        scalar = memory.scalar.copy()
-        scalar[[page_alloc.WMARK_MIN, page_alloc.WMARK_LOW, page_alloc.WMARK_HIGH]] = 84, 105, 126
-        assert "boost:0kB min:672kB low:840kB high:1008kB res" in mem_info.mem_info(replace(memory, scalar=scalar))[3]
+        zone = memory.zone._replace(min=84, low=105, high=126)
+        assert "boost:0kB min:672kB low:840kB high:1008kB res" in mem_info.mem_info(replace(memory, zone=zone))[3]
 
     def test_names_gfp_bits(self) -> None:
         for gfp, words in {
@@ -239,13 +242,13 @@ class TestTimeline:
         assert line.time_us == sorted(line.time_us)
 
     def test_in_text_shows_the_least_of_each_span(self) -> None:
-        line = timeline.Timeline(7, time_us=[0, 10, 20, 90, 100])
+        line = Timeline(7, time_us=[0, 10, 20, 90, 100])
         assert line.in_steps([5, 3, 4, 9, 9], 10) == [5, 3, 3, 4, 4, 4, 4, 4, 4, 4]
         assert line.in_steps([5, 3, 4, 9, 9], 10, highest=True) == [5, 5, 4, 4, 4, 4, 4, 4, 4, 9]
 
     def test_counts_blocks_inside_larger_ones(self) -> None:
         walk = Walk(task("maple-naive", "32M"), SOURCE, 0)
-        line = timeline.Timeline(7)
+        line = Timeline(7)
         line.note(walk)
         assert line.blocks[0] == sum(not each.missing for each in blocks_of(walk.snapshot(), 7))
 
@@ -351,7 +354,7 @@ class TestDivergence:
 
     def test_is_none_between_equals(self) -> None:
         one, other = (Walk(task("tail-free", "33M"), SOURCE, 3) for _ in range(2))
-        found = divergence.diverge(one, other)
+        found = diverge(one, other)
         assert found.first_lists is None
         assert "do the same in this boot" in " ".join(divergence.text(found))
 

@@ -121,9 +121,14 @@ def test_the_folder_is_what_its_script_makes() -> None:
     assert all(path.stat().st_size < 40_000 for path in FOLDER.rglob("*"))
 
 
+@pytest.fixture(scope="module")
+def damaged_recordings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return inputs.recordings(tmp_path_factory.mktemp("recordings"))
+
+
 @pytest.mark.parametrize("command", ["import", "check recordings"])
-def test_a_damaged_recording_is_refused(command: str, tmp_path: Path) -> None:
-    for name, path in inputs.recordings(tmp_path / "recordings").items():
+def test_a_damaged_recording_is_refused(command: str, damaged_recordings: dict[str, Path], tmp_path: Path) -> None:
+    for name, path in damaged_recordings.items():
         if name == "context 255" and command != "import":
             continue  # the check does not read that column
         where = ["--out", str(tmp_path / "out")] if command == "import" else []

@@ -19,9 +19,10 @@ from mcsim.kernels.linux.nommu import exit_mmap
 from mcsim.kernels.linux.page_alloc import MANAGED_PAGES, nr_free_pages
 from mcsim.kernels.linux.slub import ALLOCATIONS, MAPLE_NODE, OBJECTS, PAGES, VM_AREA_STRUCT, VM_REGION
 from mcsim.kernels.probe.invariants import check_nommu, check_slub, check_zone
+from mcsim.model.failures import FAILURES
 from mcsim.model.release import shipped_variants
 from mcsim.model.shipped import shipped_folder
-from mcsim.simulator.simulator import FAILURE_CLASSES, lognormal_factors
+from mcsim.simulator.simulator import lognormal_factors
 from mcsim.workload.handmade import POOL_WORKQUEUES, read_workload
 from mcsim.workload.program import RecordedProgram, mix
 from tests.kernel_boots import outcomes_of
@@ -361,7 +362,7 @@ class TestBoots:
         program = one_process(tmp_path, *["do = 'mmap', length = '4100K'"] * 3)
         rows = outcomes(mix([program]), 17, 32, variant)
         assert rows["failed"].all()
-        assert {FAILURE_CLASSES[each] for each in rows["failure_class"]} == {"contiguous mapping"}
+        assert {FAILURES[each].words for each in rows["failure_class"]} == {"contiguous mapping"}
         assert set(rows["order"]) == {10}
         assert set(rows["process"]) == {1}
         assert (rows["free_pages"] > 0).all() and (rows["largest_free_order"] < 10).all()
@@ -369,7 +370,7 @@ class TestBoots:
     def test_a_block_that_is_not_there_ends_the_boot_as_another_page(self, tmp_path: Path) -> None:
         program = one_process(tmp_path, *["do = 'alloc', order = 10"] * 3)
         rows = outcomes(mix([program]), 17, 32, "linux-6.1.y")
-        assert {FAILURE_CLASSES[each] for each in rows["failure_class"]} == {"other page"}
+        assert {FAILURES[each].words for each in rows["failure_class"]} == {"other page"}
         assert set(rows["order"]) == {10}
 
     def test_pages_taken_before_pid_1_are_missing_later(self, tmp_path: Path) -> None:

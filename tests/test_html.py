@@ -20,12 +20,15 @@ from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.model.settings import Setting
 from mcsim.report import figures, write
-from mcsim.report.html import html, question
-from mcsim.report.sections import SECTIONS, Cell, Table, View
-from mcsim.report.verdict import ranges, usual_baseline, verdict
+from mcsim.report.html import html as page_of
+from mcsim.report.html import question
+from mcsim.report.sections import SECTIONS
+from mcsim.report.sections.parts import Cell, Table
+from mcsim.report.verdict import ranges, verdict
 from mcsim.simulator import simulator
 from mcsim.store.result import Result
 from mcsim.studies.compare import compare
+from mcsim.studies.findings import findings, usual_baseline
 from mcsim.studies.monotonic import rises
 
 HEAD = """
@@ -63,6 +66,10 @@ def made(
     quoted = ", ".join(f'"{each}"' for each in names)
     text = HEAD.format(names=quoted, sizes=", ".join(f'"{size}M"' for size in sizes), boots=boots)
     return mcsim.run(experiment.parse(text, "small.toml"), workers=1, out=name)
+
+
+def html(result: Result, **options: Any) -> str:
+    return page_of(findings(result, **options))
 
 
 def answer(result: Result, baseline: str = "maple-naive") -> str:
@@ -258,12 +265,12 @@ class TestPage:
 
     def test_asks_what_was_run(self, monkeypatch: pytest.MonkeyPatch) -> None:
         two = {("maple-naive", 31): 0.1, ("maple-naive", 32): 0.9, ("tail-free", 31): 0.1, ("tail-free", 32): 0.5}
-        assert question(View(made(monkeypatch, two), "maple-naive", 0.95)) == (
+        assert question(findings(made(monkeypatch, two))) == (
             "How likely is a boot of workload C on m5208evb to run out of contiguous memory, with which of 2 kernels, "
             "at which of 2 RAM sizes from 31M to 32M?"
         )
         one = made(monkeypatch, {("tail-free", 32): 0.5}, name="one")
-        assert question(View(one, "tail-free", 0.95)).endswith("with tail-free, at 32M?")
+        assert question(findings(one)).endswith("with tail-free, at 32M?")
 
     def test_says_how_to_make_it_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         text = HEAD.format(names='"maple-naive", "tail-free"', sizes='"31M", "32M"', boots=9)

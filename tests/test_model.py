@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from mcsim.errors import UserError
 from mcsim.kernels.linux import machine as kernel
 from mcsim.model import experiment, units
-from mcsim.model.release import Policies, shipped_variants
+from mcsim.model.board import Board
+from mcsim.model.release import Policies, Release, shipped_variants
+from mcsim.model.section import Section, json_schema
 from mcsim.model.settings import Setting
-from mcsim.model.shipped import template
+from mcsim.model.shipped import shipped_files, template
 from mcsim.simulator.machine import policy_of
 from tests.machines import policy
 
@@ -460,3 +462,22 @@ class TestSelection:
     def test_what_is_not_there_is_answered_with_what_is(self, names: list[str], sizes: list[str], words: str) -> None:
         with pytest.raises(UserError, match=words):
             experiment.select(parse(SMALL).tasks("d"), names, sizes)
+
+
+class TestReleases:
+    def test_a_number_stands_for_the_release(self) -> None:
+        short = SMALL.replace('"tail-free"', '"6.1.y"')
+        assert [each.name for each in parse(short).variants] == ["maple-naive", "linux-6.1.y"]
+        own = SMALL.replace('"tail-free"', '"mine"') + '[variants.mine]\nbased_on = "6.6"\n'
+        assert parse(own).variants[1].policies == parse(own.replace("6.6", "linux-6.6")).variants[1].policies
+
+    def test_every_change_of_every_release_has_its_source(self) -> None:
+        for path in shipped_files("releases").values():
+            changes = tomllib.loads(path.read_text(encoding="utf-8"))["changes"]
+            assert changes and all(each.get("commit") or each.get("since") for each in changes.values())
+
+    @pytest.mark.parametrize("kind", ["boards", "releases"])
+    def test_the_schema_of_shipped_files_accepts_them(self, kind: str) -> None:
+        model: type[Section] = {"boards": Board, "releases": Release}[kind]
+        for path in shipped_files(kind).values():
+            jsonschema.validate(tomllib.loads(path.read_text(encoding="utf-8")), json_schema(model, kind))

@@ -228,20 +228,21 @@ class TestCommand:
     def test_goes_on_where_it_was_killed_and_leaves_the_same_file_on_any_number_of_workers(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        files = {}
-        for name, workers, numbers in (("one", 1, [5]), ("two", 2, [5]), ("parts", 2, [5, 6])):
-            for number in numbers:
-                more = ["--repetitions", str(number), "--workers", str(workers), "--out", str(tmp_path / name)]
-                assert run_cli([*COMMAND, *more]) == 0
-            (files[name],) = (tmp_path / name).iterdir()
-        assert files["one"].read_bytes() == files["two"].read_bytes()
-        lines = files["parts"].read_text().splitlines()
-        assert lines[:-1] == files["one"].read_text().splitlines()
-        files["parts"].write_text("\n".join([*lines[:3], *lines[5:]]) + "\n")  # as if killed, two workers at work
-        assert run_cli([*COMMAND, "--repetitions", "6", "--out", str(tmp_path / "parts")]) == 0
-        assert files["parts"].read_text().splitlines() == lines
+        def file_of(name: str, repetitions: int, workers: int) -> Path:
+            more = ["--ram", "34M", "--repetitions", str(repetitions), "--workers", str(workers)]
+            assert run_cli([*COMMAND, *more, "--out", str(tmp_path / name)]) == 0
+            (file,) = (tmp_path / name).iterdir()
+            return file
+
+        whole = file_of("one", 5, workers=1).read_bytes()
+        assert file_of("two", 5, workers=2).read_bytes() == whole
+        longer = file_of("two", 6, workers=2)
+        lines = longer.read_text().splitlines()
+        assert lines[:-1] == whole.decode().splitlines()
+        longer.write_text("\n".join([*lines[:3], *lines[5:]]) + "\n")  # as if killed, two workers at work
+        assert file_of("two", 6, workers=2).read_text().splitlines() == lines
         capsys.readouterr()
-        assert run_cli([*COMMAND, "--out", str(tmp_path / "one"), "--format", "csv"]) == 0
+        assert run_cli([*COMMAND, "--ram", "34M", "--out", str(tmp_path / "one"), "--format", "csv"]) == 0
         assert capsys.readouterr().out.startswith("variant,ram,p,low,high,error,level,repetitions,zero,boots,")
 
     @pytest.mark.parametrize(

@@ -387,7 +387,7 @@ def test_any_damaged_cells_are_refused_or_replayed_to_the_end(tmp_path, cells):
 
 
 @given(damages(READ))
-@any_damage(EXAMPLES // 10)  # a second each
+@any_damage(EXAMPLES // 20)  # a second each
 def test_any_damaged_cells_are_refused_or_give_a_program_whose_check_is_one_message(tmp_path, cells):
     path = damaged(tmp_path, READ, cells)
     try:

@@ -21,11 +21,12 @@ from mcsim.errors import UserError
 from mcsim.files import csv_of
 from mcsim.model import experiment
 from mcsim.model.experiment import Task
-from mcsim.report import comparison, mail, plot, text, write
+from mcsim.report import comparison, mail, plot, screen, text, verdict, write
 from mcsim.simulator import simulator
 from mcsim.stats.intervals import interval
 from mcsim.store.result import Result
 from mcsim.studies.explain import blame
+from mcsim.studies.findings import findings
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
         folder = tmp_path_factory.mktemp("report")
         stand_in.use_stand_in(monkeypatch, folder)
         made = mcsim.run("mail-2022", boots=40, workers=1, out=folder / "mail-2022")
-        write.write(made)
+        write.write(findings(made))
     return made
 
 
@@ -92,7 +93,7 @@ class TestText:
             assert f"{figure.failures}/{figure.boots}  {low:.4f} .. {high:.4f}" in page
 
     def test_says_which_variants_fail_in_the_same_boots(self, result: Result) -> None:
-        groups = [set(group) for group in text.equal_groups(result)]
+        groups = [set(group) for group in result.groups]
         assert {"pre-maple", "maple-naive", "prealloc-early"} in groups
         assert {"tail-free", "mail-both", "linux-6.1.y", "linux-6.6"} in groups
 
@@ -114,6 +115,55 @@ class TestText:
         assert "  [19] v18" in lines
 
 
+class TestScreen:
+    def test_fits_a_screen_of_80_by_40(self, result: Result) -> None:
+        lines = (screen.table(result) + "\n\n\n" + screen.answer(findings(result))).splitlines()
+        assert len(lines) <= 40
+        assert max(map(len, lines)) <= 72
+
+    def test_variants_that_fail_in_the_same_boots_share_a_column_with_their_figures(self, result: Result) -> None:
+        table = screen.table(result)
+        groups = result.groups
+        assert 1 < len(groups) < len(result.experiment.variants)
+        columns = {
+            row[0]: row[1:] for row in (line.split() for line in table.splitlines()) if row and row[0][0].isdigit()
+        }
+        assert list(columns) == [row["ram"] for row in result.summary().filter(variant="pre-maple").to_dicts()]
+        legend = " ".join(table.partition("   RAM")[0].split())
+        for number, group in enumerate(groups, 1):
+            assert f"[{number}] {', '.join(group)}" in legend
+            for row in result.summary().filter(variant=group[-1]).iter_rows(named=True):
+                assert columns[row["ram"]][number - 1].strip("<>") in (
+                    f"{100 * row['p']:.2f}",
+                    f"{100 * row['exact_low']:.2f}",
+                    f"{100 * row['exact_high']:.2f}",
+                )
+
+    def test_every_cell_is_there_if_asked_for(self, result: Result) -> None:
+        lines = [line.split()[:2] for line in screen.table(result, cells=True).splitlines()]
+        for row in result.summary().iter_rows(named=True):
+            assert [row["variant"], row["ram"]] in lines
+
+    def test_the_answer_is_the_sentence_of_the_page_for_the_same_baseline(self, result: Result) -> None:
+        for baseline in (None, "tail-free"):
+            against = baseline or "maple-naive"
+            frame = mcsim.compare(result, baseline=against)
+            sentence = verdict.verdict(frame, against, result.groups).answer
+            assert " ".join(screen.answer(findings(result, baseline=baseline)).split()) == sentence
+
+    def test_of_one_variant_says_where_it_fails_most(self, stand_in_kernel: None) -> None:
+        made = mcsim.run("mail-2022", boots=20, variants=["tail-free"], ram=["31M", "32M"], out="one")
+        worst = max(made.summary().iter_rows(named=True), key=lambda row: row["p"])
+        words = " ".join(screen.answer(findings(made)).split())
+        assert words.startswith(f"tail-free alone was run, so nothing is compared; at {worst['ram']} ")
+        assert words.endswith("and at no other size more.")
+
+    def test_boots_that_are_not_there_are_told(self, stand_in_kernel: None) -> None:
+        part = mcsim.run("mail-2022", boots=20, ram=["32M"], shard="1/2", out="part")
+        assert part.missing()
+        assert part.missing()[0] in " ".join(screen.table(part).split())
+
+
 class TestFiles:
     def test_all_are_written_beside_the_chunks(self, result: Result) -> None:
         reports = {"table.txt", "table.csv", "report.md", "report.html", "p_oom.png", "p_oom.svg"}
@@ -127,7 +177,7 @@ class TestFiles:
 
     def test_the_same_boots_give_the_same_bytes(self, stand_in_kernel: None, result: Result) -> None:
         before = {path.name: path.read_bytes() for path in result.path.iterdir() if path.is_file()}
-        write.write(mcsim.load(result.path))
+        write.write(findings(mcsim.load(result.path)))
         assert before == {path.name: path.read_bytes() for path in result.path.iterdir() if path.is_file()}
 
     def test_pictures_are_whole_and_the_svg_names_every_variant(self, result: Result) -> None:
@@ -142,7 +192,7 @@ class TestFiles:
         for path in empty.path.rglob("*.parquet"):
             path.unlink()
         with pytest.raises(UserError, match="holds no boots yet"):
-            write.write(mcsim.load(empty.path))
+            write.write(findings(mcsim.load(empty.path)))
 
     def test_a_users_title_cannot_break_the_page(self, stand_in_kernel: None) -> None:
         title = 'x | **y** <script>alert("1")</script> `z` $\\frac$ [a](b)'
@@ -150,7 +200,7 @@ class TestFiles:
             'title = "P(OOM) of the 2022 nommu boot, per patch and RAM size"', f"title = '{title}'"
         )
         odd = mcsim.run(experiment.parse(source, "odd.toml"), boots=5, out="odd", ram=["32M"], workers=1)
-        write.write(odd)
+        write.write(findings(odd))
         page = (odd.path / "report.md").read_text()
         assert "<script>" not in page
         assert "**y**" not in page
@@ -199,13 +249,17 @@ class TestLinks:
         for name in names:
             (folder / name).unlink()
             (folder / name).symlink_to(kept)
-        write.write(mcsim.load(folder))
+        write.write(findings(mcsim.load(folder)))
         assert kept.read_text() == "kept"
         assert not any((folder / name).is_symlink() for name in names)
-        for name, alone in (("report.html", write.write_html), ("p_oom.png", write.write_png)):
+        found = findings(mcsim.load(folder))
+        for name, alone in (
+            ("report.html", lambda: write.write_html(found)),
+            ("p_oom.png", lambda: write.write_png(found.result)),
+        ):
             (folder / name).unlink()
             (folder / name).symlink_to(kept)
-            alone(mcsim.load(folder))
+            alone()
             assert kept.read_text() == "kept"
             assert not (folder / name).is_symlink()
 
@@ -219,14 +273,14 @@ class TestLinks:
 
         monkeypatch.setattr(write.html, "html", broken)
         with pytest.raises(UserError):
-            write.write(mcsim.load(folder))
+            write.write(findings(mcsim.load(folder)))
         assert (folder / "table.txt").read_text() == "old"
 
     def test_a_place_that_cannot_be_written_is_one_message(self, folder: Path) -> None:
         (folder / "table.csv").unlink()
         (folder / "table.csv").mkdir()
         with pytest.raises(UserError, match=r"table\.csv: cannot be written"):
-            write.write(mcsim.load(folder))
+            write.write(findings(mcsim.load(folder)))
 
 
 class TestHostileWords:
@@ -254,6 +308,8 @@ class TestHostileWords:
     def test_reach_no_terminal(self, hostile: Result) -> None:
         for page in (
             text.page(hostile),
+            screen.table(hostile, cells=True),
+            screen.answer(findings(hostile)),
             write.markdown(hostile),
             csv_of(hostile.summary()),
             comparison.page(mcsim.compare(hostile, baseline="pre-maple"), hostile.experiment.title),
@@ -277,14 +333,14 @@ class TestHostileWords:
         assert "`x`; touch y" not in page
 
     def test_are_no_formula_of_the_csv(self, hostile: Result, tmp_path: Path) -> None:
-        write.write(hostile)
+        write.write(findings(hostile))
         with (hostile.path / "table.csv").open(newline="") as file:
             names = {row["variant"] for row in csv.DictReader(file)}
         assert '\'=cmd|"/c calc"!A1\\x1b[31m | `x` | <b>' in names
         assert not any(name[0] in "=+-@\t" for name in names)
 
     def test_can_be_drawn(self, hostile: Result) -> None:
-        paths = write.write(hostile)
+        paths = write.write(findings(hostile))
         ElementTree.parse(paths[-1])
 
 
@@ -320,7 +376,7 @@ class TestWorkload:
         return made
 
     def page(self, result: Result, **options: str) -> str:
-        return html.unescape(write.write_html(mcsim.load(result.path), **options).read_text())
+        return html.unescape(write.write_html(findings(mcsim.load(result.path), **options)).read_text())
 
     def test_is_that_of_the_boots_from_any_folder(
         self, made: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -32,43 +32,26 @@ ARROWS = {
     "workload": f"{FLOOR} model kernels.linux kernels.boot.program",
     "logs": f"{FLOOR} model",
     "simulator": f"{FLOOR} {DATA} {KERNELS}",
-    "simulator.values": "kernels.boot.page_owner",
+    "simulator.values": "kernels.boot.page_owner kernels.linux",
     "store": f"{FLOOR} model stats",
     "run": f"{FLOOR} {DATA} stats simulator store kernels.jit.cache",
     "studies": f"{FLOOR} {DATA} stats simulator store run",
     "fidelity": f"{FLOOR} {DATA} stats simulator store run studies kernels.linux kernels.probe kernels.boot.program",
-    "report": f"{FLOOR} {DATA} stats store studies fidelity simulator.values",
+    "report": f"{FLOOR} {DATA} stats store studies fidelity simulator.values kernels.linux.gfp",
     "api": f"{FLOOR} {DATA} {ENGINES} report",
     "": f"{FLOOR} api",  # `import mcsim`
     "cli": f"{FLOOR} {DATA} {ENGINES} report api mcsim",
     "__main__": "cli",
 }
 # What kernels and pure statistics are made of.
-LIBRARIES = {"kernels": {"numpy", "numba", "llvmlite"}, "stats": {"numpy", "scipy"}}
-EXCEPTIONS: set[tuple[str, str]] = {
-    ("", "run"),
-    ("fidelity.model.predict", "kernels.jit.rng"),
-    ("fidelity.model.report", "report.plot"),
-    ("fidelity.model.report", "report.text"),
-    ("report.page_map", "kernels.boot.page_owner"),
-    ("report.page_map", "kernels.linux.page_alloc"),
-    ("report.page_map", "simulator.owners"),
-    ("report.page_map", "simulator.walk"),
-    ("report.sections", "simulator.simulator"),
-    ("studies.explain.blame", "kernels.boot.page_owner"),
-    ("studies.explain.blocks", "kernels.boot.page_owner"),
-    ("studies.explain.blocks", "kernels.linux.memblock"),
-    ("studies.explain.divergence", "kernels.linux.page_alloc"),
-    ("studies.explain.explanation", "report.page_map"),
-    ("studies.explain.explanation", "report.plot"),
-    ("studies.explain.mem_info", "kernels.boot.page_owner"),
-    ("studies.explain.mem_info", "kernels.linux.gfp"),
-    ("studies.explain.mem_info", "kernels.linux.memblock"),
-    ("studies.explain.mem_info", "kernels.linux.page_alloc"),
-    ("studies.explain.timeline", "kernels.linux.memblock"),
-    ("studies.explain.timeline", "kernels.linux.nommu"),
-    ("studies.explain.timeline", "kernels.linux.page_alloc"),
+LIBRARIES = {
+    "kernels.jit": {"numpy", "numba", "llvmlite", "platformdirs"},
+    "kernels.linux": {"numpy", "numba"},
+    "kernels.boot": {"numpy", "numba"},
+    "kernels.probe": {"numpy", "numba"},
+    "stats": {"numpy", "scipy"},
 }
+EXCEPTIONS: set[tuple[str, str]] = set()
 
 
 def modules() -> dict[str, Path]:

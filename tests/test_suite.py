@@ -1,15 +1,19 @@
 """What the tests and the pages are made with holds together."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import conftest
+import numba
+import numpy as np
 import pytest
 import stand_in
 from conftest import ROOT, TESTS
 
 from docs import fill
 from mcsim.kernels.boot import batch
+from mcsim.kernels.jit import rng
 
 
 def test_the_stand_in_gives_what_kernels_give() -> None:
@@ -21,6 +25,11 @@ def test_every_reason_to_skip_is_that_of_a_test() -> None:
     assert [reason for reason in conftest.SKIPS if not any(first_words(reason) in text for text in texts)] == []
 
 
+def test_another_reason_is_none() -> None:
+    assert conftest.is_known("no C twins: no C compiler is found (cc, gcc)")
+    assert not conftest.is_known("no C twins: cc -O2 fails")
+
+
 def first_words(reason: str) -> str:
     """Without what a test has from elsewhere."""
     return reason.partition(": ")[0]
@@ -28,7 +37,19 @@ def first_words(reason: str) -> str:
 
 def test_files_that_the_session_knows_are_there() -> None:
     names = {path.stem for path in TESTS.glob("test_*.py")}
-    assert {*conftest.FIRST, *conftest.WITHOUT_KERNELS} <= names
+    for known in (conftest.FIRST, conftest.WITHOUT_KERNELS):
+        assert set(known) <= names
+        assert len(set(known)) == len(known)
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="nothing is compiled")
+def test_a_kernel_that_must_not_be_called_refuses() -> None:
+    words = np.zeros(4, np.uint64)
+    with conftest.refusing() as called, suppress(AssertionError):
+        rng.philox4x32(np.uint64(1), np.uint64(2), 3, 4, 5, words)
+    assert called == ["philox4x32"]
+    rng.philox4x32(np.uint64(1), np.uint64(2), 3, 4, 5, words)
+    assert words.any()
 
 
 @pytest.mark.parametrize("target", sorted({*fill.PARTS, *fill.PICTURES}))

@@ -23,11 +23,11 @@ from mcsim.fidelity.model.counterfactual import (
     recorded_orders,
 )
 from mcsim.fidelity.model.predict import Prediction, SeriesLoad, Simulation, Weights, experiment, predict
-from mcsim.fidelity.model.report import counterfactual_page, draw, page
 from mcsim.model.counts import Cell, Place, open_counts_file, read_counts
 from mcsim.model.experiment import HostLoad
 from mcsim.model.recorded_kernels import NEW, OLD, recorded_variants, tail_of
 from mcsim.model.settings import Setting
+from mcsim.report.validation import counterfactual_page, draw, page
 from mcsim.run.progress import Silent
 from mcsim.simulator import simulator
 from mcsim.simulator.single_program import SingleProgram

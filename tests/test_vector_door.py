@@ -18,10 +18,10 @@ from mcsim.errors import UserError
 from mcsim.fidelity import allocators as conform
 from mcsim.fidelity.allocators import buddy, maple, vectors
 from mcsim.fidelity.allocators.maple import Indices
-from mcsim.fidelity.allocators.report import first_mismatch, labels
 from mcsim.fidelity.model.score import PROBABILITIES, predictive
 from mcsim.files import csv_of, csv_safe
 from mcsim.model.counts import MAX_COUNT, read_counts
+from mcsim.report.conformity import first_mismatch, labels
 
 pytestmark = pytest.mark.compact
 

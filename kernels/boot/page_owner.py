@@ -52,7 +52,7 @@ from mcsim.kernels.boot.program import (
 from mcsim.kernels.boot.sched import Sched, Timing
 from mcsim.kernels.jit.compile import kernel
 from mcsim.kernels.linux.binfmt_flat import DATA_START_OFFSET, FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
-from mcsim.kernels.linux.gfp import GFP_NORETRY, GFP_NOWARN
+from mcsim.kernels.linux.gfp import GFP_ACCOUNT, GFP_HARDWALL, GFP_NORETRY, GFP_NOWARN, GFP_ZERO
 from mcsim.kernels.linux.machine import MAX_ORDER_LIMIT
 from mcsim.kernels.linux.nommu import (
     MM_MMAP,
@@ -91,9 +91,6 @@ NOBODY = 255  # not yet claimed
 # GFP bits that tell kinds of requests apart (include/linux/gfp_types.h, 6.1). allocate_slab() adds NOWARN and NORETRY
 # to what it is asked for; argument pages are GFP_HIGHUSER | ZERO, page cache without ZERO, pipes with ACCOUNT; kernel
 # stacks are GFP_KERNEL_ACCOUNT | ZERO. Pages of alloc_pages_bulk() stand in a program with no GFP bits at all.
-GFP_ZERO = 0x100
-GFP_HARDWALL = 0x100000
-GFP_ACCOUNT = 0x400000
 GFP_SLAB = GFP_NOWARN | GFP_NORETRY
 
 # Columns of Blame.owner.

@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from multiprocessing import current_process
 from pathlib import Path
@@ -100,12 +101,13 @@ def _places() -> Iterator[tuple[Path, bool]]:
     """
     if named := os.environ.get("NUMBA_CACHE_DIR"):
         yield Path(named).absolute(), True
-    yield Path(user_cache_dir("mcsim")), bool(os.environ.get("XDG_CACHE_HOME"))
+    with suppress(RuntimeError):  # HOME is not set, and the system does not know the user
+        yield Path(user_cache_dir("mcsim")), bool(os.environ.get("XDG_CACHE_HOME"))
 
 
 def _make_private(folder: Path) -> None:
     """Make a folder, if need be, that nobody else can write to. Raises OSError or ValueError if that is not so."""
-    if not folder.is_absolute():  # HOME is not set, and the system does not know the user
+    if not folder.is_absolute():  # older releases of platformdirs let ~ stand where there is no HOME
         raise ValueError("is no absolute path")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = folder.lstat()

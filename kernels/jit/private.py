@@ -47,6 +47,7 @@ def missing() -> list[str]:
         (Compiler, "__init__", 8),
         (Compiler, "compile_extra", 2),
         (JITCodeLibrary, "enable_object_caching", 1),
+        (JITCodeLibrary, "add_ir_module", 2),
         (CPUContext, "get_function", 4),
         (CPUContext, "insert_user_function", 4),
         (dispatcher, "get_call_template", 2),
@@ -151,6 +152,18 @@ class _LinkedLibrary(JITCodeLibrary):  # type: ignore[misc]  # numba has no type
         self._finalized = True
 
 
+class _SeldomLibrary(_LinkedLibrary):
+    """The same for a kernel that is never put into its callers."""
+
+    def add_ir_module(self, module: Any) -> None:
+        """Take what was made of the kernel."""
+        for function in module.functions:
+            if not function.is_declaration:
+                function.attributes.add("noinline")
+                function.attributes.add("cold")
+        super().add_ir_module(module)
+
+
 class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
     """Compiles a kernel for calls from other kernels only, to code that is linked but never run by itself.
 
@@ -158,10 +171,12 @@ class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
     three times as long in all.
     """
 
+    LIBRARY: type[JITCodeLibrary] = _LinkedLibrary
+
     def __init__(self, typing: Any, target: Any, _: Any, args: Any, result: Any, flags: Any, local: Any) -> None:
         flags.no_compile = True
         flags.no_cpython_wrapper = True
-        library = _LinkedLibrary(target.codegen(), "kernel")
+        library = self.LIBRARY(target.codegen(), "kernel")
         super().__init__(typing, _context(target), library, args, result, flags, local)
 
     def compile_extra(self, function: Callable[..., Any]) -> Any:
@@ -174,12 +189,7 @@ class _LinkedCompiler(Compiler):  # type: ignore[misc]  # numba has no types
 class _SeldomCompiler(_LinkedCompiler):
     """The same for a kernel that is never put into its callers."""
 
-    def compile_extra(self, function: Callable[..., Any]) -> Any:
-        result = super().compile_extra(function)
-        compiled = result.library._final_module.get_function(result.fndesc.llvm_func_name)
-        compiled.add_function_attribute("noinline")
-        compiled.add_function_attribute("cold")
-        return result
+    LIBRARY = _SeldomLibrary
 
 
 def _plain_type(kind: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The loops of `mcsim bench`: a call from Python takes longer than what is measured, so loops are kernels, too.
+"""The loops of `mcsim check speed`: a call from Python takes longer than what is measured, so loops are kernels, too.
 
 Each returns a checksum over what the allocators gave, sum = sum * 31 + answer (int64, wrapping), which the C twin in
 benchmarks/ must return, too.

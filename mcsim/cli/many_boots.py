@@ -77,16 +77,16 @@ def page(found: Tally, level: float) -> str:
 
 
 def _order(found: Tally, order: int, level: float) -> list[list[str]]:
+    from mcsim.report.blocks import size_words
     from mcsim.report.text import percent, wrapped
-    from mcsim.studies.explain.blocks import size_words
 
     rows = [row for row in found.owners(level).iter_rows(named=True) if row["order"] == order]
     failures, blocks = rows[0]["failures"], rows[0]["blocks"]
     lacking, low, high = found.fewest(order, level)
     size = size_words(order, found.task.board.machine.page_size)
     words = (
-        f"For order {order} ({size}), of which the zone has {blocks} blocks: {failures:,} boots. The "
-        f"block that lacked the fewest pages lacked {lacking:.2f}{_bounds(low, high)} in the mean."
+        f"For order {order} ({size}), of which the zone has {blocks} blocks: {failures:,} boots. The block that "
+        f"lacked the fewest pages lacked {lacking:.2f}{_bounds(low, high)} in the mean."
     )
     table = [
         f"{'per failing boot':<21}{'pages':>8}{'blocks alone':>14}{percent(level):>14}{'shared':>7}{'boots':>8}",

@@ -13,8 +13,14 @@ SCHEMA_FILE = "mcsim.schema.json"
 
 @click.command(short_help="An experiment of your own, to be edited")
 @click.argument("name", required=False)
-@click.option("--schema", is_flag=True, help="Only print the JSON Schema of experiment files.")
-def new(name: str | None, schema: bool) -> None:
+@click.option(
+    "--schema",
+    is_flag=False,
+    flag_value="experiment",
+    type=click.Choice(["experiment", "board", "release"]),
+    help="Only print the JSON Schema of such files (experiment, if none is named).",
+)
+def new(name: str | None, schema: str | None) -> None:
     """Write NAME.toml, a commented experiment that runs at once, and the schema that editors check it by.
 
     Editors that know TOML (taplo, "Even Better TOML") complete and check a file whose first line is
@@ -24,16 +30,17 @@ def new(name: str | None, schema: bool) -> None:
     Examples:
       mcsim new my-board && mcsim run my-board.toml
       mcsim new --schema > mcsim.schema.json
+      mcsim new --schema board > board.schema.json
     """
     from mcsim.errors import UserError
     from mcsim.files import is_folder, write_new, written
     from mcsim.model.experiment import parse
     from mcsim.model.shipped import template
 
-    if schema == (name is not None):
+    if (schema is None) == (name is None):
         raise UserError("say what is new", key="NAME, --schema", valid="one of them")
     if name is None:
-        click.echo(_schema(), nl=False)
+        click.echo(_schema(schema or "experiment"), nl=False)
         return
     path = Path(name if name.endswith(".toml") else f"{name}.toml")
     text = template()
@@ -47,11 +54,15 @@ def new(name: str | None, schema: bool) -> None:
         write_new(path, text.encode())
     with written(schema_file, valid="a writable folder"):
         if not os.path.lexists(schema_file):
-            write_new(schema_file, _schema().encode())
+            write_new(schema_file, _schema("experiment").encode())
     click.echo(f"{path} (and {SCHEMA_FILE}, for editors); next: mcsim run {path}")
 
 
-def _schema() -> str:
-    from mcsim.model.experiment import json_schema
+def _schema(kind: str) -> str:
+    from mcsim.model.board import Board
+    from mcsim.model.experiment import ExperimentFile
+    from mcsim.model.release import Release
+    from mcsim.model.section import Section, json_schema
 
-    return json.dumps(json_schema(), indent=2) + "\n"
+    models: dict[str, type[Section]] = {"experiment": ExperimentFile, "board": Board, "release": Release}
+    return json.dumps(json_schema(models[kind], kind), indent=2) + "\n"

@@ -33,14 +33,14 @@ def print_boot(experiment: Experiment, variants: Sequence[str], ram: Sequence[st
 
 def sentence(task: Task, outcome: Any, workload: Any) -> str:
     """`boot 17 of maple-naive at 32M failed: ...`."""
-    from mcsim.simulator.simulator import FAILURE_CLASSES
+    from mcsim.model.failures import FAILURES
 
     start = f"boot {outcome['boot']} of {task.label}"
     if not outcome["failed"]:
         return f"{start} reached the login prompt"
     pid = int(outcome["process"])
     name = workload.process_name(int(outcome["recording"]), pid)
-    what = FAILURE_CLASSES.get(int(outcome["failure_class"]), "unknown")
+    what = FAILURES[int(outcome["failure_class"])].words
     return (
         f"{start} failed: {what} of order {outcome['order']} for process {pid} ({name}) "
         f"{outcome['time_us'] / 1e6:.3f} s after the first exec, {outcome['free_pages']} pages free, "

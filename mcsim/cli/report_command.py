@@ -28,9 +28,10 @@ from mcsim.cli import options
     metavar="PATH",
     help="Where the file of the workload is now, if it has been moved: report.html looks at failing boots again.",
 )
+@click.option("--cells", "with_cells", is_flag=True, help="Also print a line per cell, as table.txt has it.")
 @options.output(forms=["text", "markdown", "csv", "html", "png"], text="What is printed, or written.")
-def report(result: Path, level: float, baseline: str | None, workload: str | None, form: str) -> None:
-    """Print the table of RESULT (a folder that `mcsim run` made) and write table, report and plots into it.
+def report(result: Path, level: float, baseline: str | None, workload: str | None, with_cells: bool, form: str) -> None:
+    """Print table and answer of RESULT (a folder that `mcsim run` made); write table, report and plots into it.
 
     \b
     Examples:
@@ -41,9 +42,8 @@ def report(result: Path, level: float, baseline: str | None, workload: str | Non
     import mcsim
     from mcsim.errors import UserError
     from mcsim.files import csv_of
-    from mcsim.report import write
-    from mcsim.report.sections import workload_of
-    from mcsim.report.text import page
+    from mcsim.report import screen, write
+    from mcsim.studies.findings import findings, workload_of
 
     loaded = mcsim.load(result)
     for key, value in (("--baseline", baseline), ("--workload", workload)):
@@ -58,10 +58,12 @@ def report(result: Path, level: float, baseline: str | None, workload: str | Non
     elif form == "markdown":
         click.echo(write.markdown(loaded, level), nl=False)
     elif form == "html":
-        click.echo(str(write.write_html(loaded, level, baseline, workload)))
+        click.echo(str(write.write_html(findings(loaded, level, baseline, workload))))
     elif form == "png":
         click.echo(str(write.write_png(loaded, level)))
     else:
-        paths = write.write(loaded, level, baseline, workload)
-        click.echo(page(loaded, level))
-        click.echo("written: " + ", ".join(str(path) for path in paths), err=True)
+        found = findings(loaded, level, baseline, workload)
+        paths = write.write(found)
+        click.echo(screen.table(loaded, level, with_cells))
+        click.echo(screen.written(paths), err=True)
+        click.echo(screen.answer(found), nl=False)

@@ -51,6 +51,7 @@ def _check_indices(_: click.Context, __: click.Parameter, check: bool) -> bool:
     callback=_check_indices,
     help="First check these boots: every invariant after each request, every array index.",
 )
+@click.option("--cells", "with_cells", is_flag=True, help="Also print a line per cell, as table.txt has it.")
 @click.option("-v", "--verbose", is_flag=True, help="Print details.")
 def run(
     experiment: str,
@@ -72,6 +73,7 @@ def run(
     wall_time: str | None,
     boot: int | None,
     check: bool,
+    with_cells: bool,
     verbose: bool,
 ) -> None:
     """Run EXPERIMENT (a file, or the name of a shipped one), or go on where it ended.
@@ -115,7 +117,7 @@ def run(
     import mcsim
     from mcsim.api import default_folder
     from mcsim.files import printable
-    from mcsim.report.text import page
+    from mcsim.report import screen
     from mcsim.run.progress import for_stderr
 
     folder = default_folder(loaded, shard) if out is None else out
@@ -147,11 +149,13 @@ def run(
     if result.summary().height == 0:
         click.echo("No boot of this part is to be run.", err=True)
         return
-    click.echo(page(result))
+    click.echo(screen.table(result, level, with_cells))
 
     from mcsim.report.write import write  # after the table: what pictures need is slow to import
+    from mcsim.studies.findings import findings
 
-    paths = write(result)
-    click.echo(printable("written: " + ", ".join(str(path) for path in paths)), err=True)
+    found = findings(result, level)
+    click.echo(screen.written(write(found)), err=True)
+    click.echo(screen.answer(found), nl=False)
     if result.checked is not None:
         click.echo(str(result.checked), err=True)

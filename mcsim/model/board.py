@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from mcsim.errors import UserError, did_you_mean
 from mcsim.files import is_file, parse_toml, read_text
@@ -253,7 +254,7 @@ class Sources(Section):
 class Board(Section):
     """A board; `name` is the file's."""
 
-    name: str = Field(default="", description="(the name of the file)")
+    name: SkipJsonSchema[str] = Field(default="", description="(the name of the file)")
     description: str = Field(max_length=200, description="one line")
     machine: MachineTable = Field(description="a table: page_size, pointer_bits, max_order, ...")
     clock: Clock = Field(description="a table: hz, sched_clock, timer_ns, timer_counts_per_tick")

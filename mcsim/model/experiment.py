@@ -22,9 +22,9 @@ from pydantic import (
 
 from mcsim.errors import UserError, did_you_mean
 from mcsim.files import is_file, is_folder, parse_toml, read_text
-from mcsim.model import variants
+from mcsim.model import section, variants
 from mcsim.model.board import Board, load_board
-from mcsim.model.release import Policies, Variant
+from mcsim.model.release import Policies, Variant, full_name
 from mcsim.model.section import CarriedError, Section, WholeNumber, section_of
 from mcsim.model.settings import Setting, apply
 from mcsim.model.shipped import shipped_files, shipped_folder
@@ -455,8 +455,7 @@ def shipped_recordings() -> dict[str, Path]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema of experiment files."""
-    schema = ExperimentFile.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "mcsim experiment"}
+    return section.json_schema(ExperimentFile, "experiment")
 
 
 def load(experiment: str | Path, settings: Sequence[Setting] = ()) -> Experiment:
@@ -555,7 +554,9 @@ def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
     workload = _workload(file.workload, path)
     board = _board(file.machine, workload, path)
     ram = _ram(question.ram, board)
-    chosen = _variants(question.variants, variants.resolve(file.variants), board)
+    known = variants.resolve(file.variants)
+    names = [full_name(name, known) for name in question.variants]
+    chosen = _variants(names, known, board)
     return Experiment(
         name=_name(question.name, path),
         title=question.title,
@@ -566,8 +567,8 @@ def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
         timing=_timing(file.timing, workload),
         boots=question.boots,
         seed=question.seed,
-        stop=_stop(file.stop, question.variants),
-        skipped=_skipped(file.sweep, question.variants, ram),
+        stop=_stop(file.stop, names),
+        skipped=_skipped(file.sweep, names, ram),
         source=text,
         path=str(path),
     )

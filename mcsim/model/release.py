@@ -3,7 +3,7 @@
 A release is a variant that an experiment can name; so are the patches that were mailed in 2022.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -94,16 +94,24 @@ class Release(Section):
     changes: dict[str, Change] = Field(description="a table: policy = { value = ..., commit = ... }")
 
 
+def full_name(name: str, known: Iterable[str]) -> str:
+    """`6.1.y` stands for `linux-6.1.y`; what is known, or not known either way, stays as it is."""
+    known = set(known)
+    return f"linux-{name}" if name not in known and f"linux-{name}" in known else name
+
+
 @cache
 def shipped_variants() -> Mapping[str, Variant]:
     """The shipped releases by name, each behind the one that it is based on."""
-    releases = {name: _read(path) for name, path in shipped_files("releases").items()}
+    paths = shipped_files("releases")
+    releases = {name: _read(path) for name, path in paths.items()}
     known: dict[str, Variant] = {}
     while len(known) < len(releases):
         before = len(known)
         for name, release in releases.items():
-            if name not in known and (release.based_on is None or release.based_on in known):
-                known[name] = _variant(name, release, known)
+            base = None if release.based_on is None else full_name(release.based_on, releases)
+            if name not in known and (base is None or base in known):
+                known[name] = _variant(name, release, known[base] if base else None)
         if len(known) == before:
             left = ", ".join(sorted(releases.keys() - known))
             raise UserError(f"these are based on each other, or on none: {left}", key="based_on")
@@ -118,8 +126,7 @@ def _read(path: Path) -> Release:
         raise error.at(file=path) from None
 
 
-def _variant(name: str, release: Release, known: Mapping[str, Variant]) -> Variant:
-    base = known[release.based_on] if release.based_on else None
+def _variant(name: str, release: Release, base: Variant | None) -> Variant:
     policies = base.policies.model_dump() if base else {}
     commits = [*base.commits] if base else []
     for key, change in release.changes.items():

@@ -2,6 +2,7 @@
 
 import textwrap
 import typing
+from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
@@ -47,6 +48,12 @@ def section_of(model: type[AnySection], values: object, *prefix: str) -> AnySect
         return model.model_validate(values)
     except ValidationError as error:
         raise user_error(error, model, prefix) from None
+
+
+def json_schema(model: type[Section], kind: str) -> dict[str, Any]:
+    """JSON Schema of a kind of files, for editors."""
+    schema = model.model_json_schema()
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": f"mcsim {kind}"}
 
 
 class CarriedError(ValueError):

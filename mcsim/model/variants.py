@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.model.release import Policies, Variant, shipped_variants
+from mcsim.model.release import Policies, Variant, full_name, shipped_variants
 from mcsim.model.section import user_error
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,23}")
@@ -63,6 +63,8 @@ def _resolve_one(
     table = dict(own[name])
     names = [*shipped_variants(), *(each for each in own if each != name)]
     base_name = table.pop("based_on", None)
+    if isinstance(base_name, str):
+        base_name = full_name(base_name, names)
     if base_name is None:
         raise UserError("is missing", key=f"{key}.based_on", valid=", ".join(names))
     if not isinstance(base_name, str) or base_name not in names:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsim.kernels.boot import page_owner
-from mcsim.simulator.owners import OWNERS
-from mcsim.simulator.walk import Snapshot
+from mcsim.simulator.values import FREE, OWNERS, PROCESS_IMAGE, Snapshot
 from mcsim.studies.explain.blocks import Block, blocks_of
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ NARROW, WIDE = 64, 128  # cells of a line in a terminal
 LABEL = 7  # columns before them
 LARGE = ":"  # letter of pages in free blocks of the needed order or above
 LINE_ORDERS = (6, 8)  # a line of a picture is one block of the needed order, if that is one of these, or between
-IMAGE_COLOURS = (OWNERS[page_owner.PROCESS_IMAGE].colour, "#7DB8E0")  # of neighbours
+IMAGE_COLOURS = (OWNERS[PROCESS_IMAGE].colour, "#7DB8E0")  # of neighbours
 FREE_SMALL, FREE_LARGE = "#FFFFFF", "#DDEFD5"
 HEIGHT = 0.92  # of a line; the next one begins at 1
 MOST_WORDS = 88  # letters to the right of a line
@@ -40,7 +38,7 @@ def key(memory: Snapshot, order: int) -> list[str]:
     """What the letters mean, with the number of pages; owners without any are left out."""
     counts = np.bincount(memory.owner, minlength=len(OWNERS))
     large = int((memory.free_order >= order).sum())
-    items = [f". free {counts[page_owner.FREE] - large}", f"{LARGE} free, order {order} and up {large}"]
+    items = [f". free {counts[FREE] - large}", f"{LARGE} free, order {order} and up {large}"]
     items += [f"{each.letter} {each.name} {counts[each.number]}" for each in OWNERS[1:] if counts[each.number]]
     lines, line = [], ""
     for item in items:
@@ -101,17 +99,17 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
     line_order = min(max(order, LINE_ORDERS[0]), LINE_ORDERS[1])
     cells = 1 << line_order
     lines = -(-memory.pages // cells)
-    gaps = (lines * cells - 1) >> memory.machine.pageblock_order  # a space after each pageblock
+    gaps = (lines * cells - 1) // memory.pageblock  # a space after each pageblock
     height = 2.2 + 0.2 * lines + 0.08 * gaps
     figure = Figure(figsize=(16, height), layout="constrained")
     figure.suptitle(title, fontsize=13, fontweight="bold", parse_math=False)
     axes = figure.subplots()
     blocks = {each.first: each for each in blocks_of(memory, order)}
     nearest = sorted((each for each in blocks.values() if each.missing), key=lambda each: each.missing)[:NEAREST]
-    _paint(axes, memory, _colours(memory, order), line_order)
+    _paint(axes, _colours(memory, order), line_order, memory.pageblock)
     _separate_free_blocks(axes, memory, line_order)
     for line in range(lines):
-        top = _top(line, line_order, memory)
+        top = _top(line * cells, line_order, memory.pageblock)
         length = min(cells, memory.pages - line * cells)
         _frame(axes, length, top)
         axes.text(-1, top + 0.46, str(line * cells), ha="right", va="center", fontsize=8, family="monospace")
@@ -119,7 +117,7 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
         if block is not None and order >= line_order:
             _say(axes, block, cells + 1.5, top + 0.46, block in nearest)
         _name_images(axes, memory, line * cells, length, top)
-    bottom = _top(lines - 1, line_order, memory) + 1.0
+    bottom = _top((lines - 1) * cells, line_order, memory.pageblock) + 1.0
     axes.set_xlim(-7, cells * 1.66)
     axes.set_ylim(bottom, -0.25)
     axes.axis("off")
@@ -127,8 +125,9 @@ def draw(memory: Snapshot, order: int, title: str) -> Figure:
     return figure
 
 
-def _top(line: int, line_order: int, memory: Snapshot) -> float:
-    return line + 0.4 * (line >> max(0, memory.machine.pageblock_order - line_order))
+def _top(first: int, line_order: int, pageblock: int) -> float:
+    """Where the line of page `first` begins."""
+    return (first >> line_order) + 0.4 * (first // pageblock)
 
 
 def _colours(memory: Snapshot, order: int) -> NDArray[Any]:
@@ -137,8 +136,8 @@ def _colours(memory: Snapshot, order: int) -> NDArray[Any]:
 
     palette = np.array([to_rgb(each.colour) for each in OWNERS])
     found = palette[memory.owner]
-    found[(memory.owner == page_owner.FREE) & (memory.free_order >= order)] = to_rgb(FREE_LARGE)
-    images = memory.owner == page_owner.PROCESS_IMAGE
+    found[(memory.owner == FREE) & (memory.free_order >= order)] = to_rgb(FREE_LARGE)
+    images = memory.owner == PROCESS_IMAGE
     shade = 0
     previous = -1
     for first, lane in _spans(np.where(images, memory.lane, -1)):
@@ -157,7 +156,7 @@ def _spans(values: NDArray[Any]) -> list[tuple[int, int]]:
     return [(start, int(values[start])) for start in starts]
 
 
-def _paint(axes: Axes, memory: Snapshot, colours: NDArray[Any], line_order: int) -> None:
+def _paint(axes: Axes, colours: NDArray[Any], line_order: int, pageblock: int) -> None:
     """A rectangle for each run of pages of one colour in a line."""
     from matplotlib.collections import PolyCollection
 
@@ -166,7 +165,7 @@ def _paint(axes: Axes, memory: Snapshot, colours: NDArray[Any], line_order: int)
     starts = sorted({0, *changes.tolist(), *range(0, len(colours), cells)})
     corners = []
     for start, end in zip(starts, [*starts[1:], len(colours)], strict=True):
-        left, top = start % cells, _top(start >> line_order, line_order, memory)
+        left, top = start % cells, _top(start, line_order, pageblock)
         right, bottom = left + end - start, top + HEIGHT
         corners.append([(left, top), (right, top), (right, bottom), (left, bottom)])
     axes.add_collection(PolyCollection(corners, facecolors=colours[starts], linewidths=0, antialiaseds=False))
@@ -180,7 +179,7 @@ def _separate_free_blocks(axes: Axes, memory: Snapshot, line_order: int) -> None
     segments: list[Any] = []
     for page in np.flatnonzero(memory.free_order >= 0):
         if page % cells and page % (1 << int(memory.free_order[page])) == 0:
-            top = _top(int(page) >> line_order, line_order, memory)
+            top = _top(int(page), line_order, memory.pageblock)
             segments.append([(page % cells, top), (page % cells, top + HEIGHT)])
     axes.add_collection(LineCollection(segments, colors="#BBBBBB", linewidths=0.6))
 
@@ -194,7 +193,7 @@ def _frame(axes: Axes, cells: int, top: float) -> None:
 def _name_images(axes: Axes, memory: Snapshot, start: int, cells: int, top: float) -> None:
     """The process's name on each long run of its image's pages."""
     part = slice(start, start + cells)
-    lanes = np.where(memory.owner[part] == page_owner.PROCESS_IMAGE, memory.lane[part], -1)
+    lanes = np.where(memory.owner[part] == PROCESS_IMAGE, memory.lane[part], -1)
     spans = _spans(lanes)
     for (first, lane), (end, _) in zip(spans, [*spans[1:], (cells, 0)], strict=True):
         if lane >= 0 and end - first >= 16:

@@ -57,15 +57,16 @@ def cell_table(summary: pl.DataFrame) -> list[str]:
     return lines
 
 
-def matrix(summary: pl.DataFrame) -> list[str]:
-    """P(OOM) in per cent: a line per RAM size, a column per variant."""
+def matrix(summary: pl.DataFrame, legend: bool = True) -> list[str]:
+    """P(OOM) in per cent: a line per RAM size, a column per variant; `legend`: which variant is which column."""
     names = list(dict.fromkeys(summary["variant"]))
     sizes = list(dict.fromkeys(summary.sort("ram_bytes")["ram"]))
     cells = {(row["variant"], row["ram"]): row for row in summary.iter_rows(named=True)}
     lines: list[str] = []
     for start in range(0, len(names), MATRIX_COLUMNS):
         block = names[start : start + MATRIX_COLUMNS]
-        lines += [f"  [{start + number}] {one_line(name)}" for number, name in enumerate(block, 1)]
+        if legend:
+            lines += [f"  [{start + number}] {one_line(name)}" for number, name in enumerate(block, 1)]
         lines.append("   RAM" + "".join(f"{f'[{start + number}]':>8}" for number in range(1, len(block) + 1)))
         lines += [f"{size:>6}" + "".join(f"{_cell(cells.get((name, size))):>8}" for name in block) for size in sizes]
         lines.append("")
@@ -105,24 +106,9 @@ def same_boots(result: Result) -> list[str]:
     """Sentences about variants that fail in exactly the same boots at every RAM size."""
     return [
         f"{', '.join(map(one_line, group))} fail in exactly the same boots."
-        for group in equal_groups(result)
+        for group in result.groups
         if len(group) > 1
     ]
-
-
-def equal_groups(result: Result) -> list[list[str]]:
-    """The variants, those with the same failing boots at every RAM size together."""
-    groups: dict[tuple[Any, ...], list[str]] = {}
-    for variant in result.experiment.variants:
-        key = []
-        for task in result.tasks:
-            if task.variant == variant.name:
-                outcomes = result.outcomes_of(task)
-                failed = outcomes.filter(outcomes["failed"] == 1)["boot"].to_list() if outcomes.height else []
-                key.append((task.ram, outcomes.height, tuple(failed)))
-        if any(boots for _, boots, _ in key):
-            groups.setdefault(tuple(key), []).append(variant.name)
-    return list(groups.values())
 
 
 def classes(summary: pl.DataFrame) -> str:

@@ -14,8 +14,6 @@ from mcsim.studies.compare import POOLED
 if TYPE_CHECKING:
     import polars as pl
 
-UNFIXED = "maple-naive"  # the kernel of the mail without a fix
-
 Row = dict[str, Any]
 
 
@@ -25,11 +23,6 @@ class Verdict(NamedTuple):
     answer: str
     points: list[str]
     open: str = ""
-
-
-def usual_baseline(variants: Sequence[str]) -> str:
-    """What to compare with unless told: the mail's kernel without a fix, else the first variant."""
-    return UNFIXED if UNFIXED in variants else variants[0]
 
 
 def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[str]] = ()) -> Verdict:
@@ -51,6 +44,18 @@ def verdict(frame: pl.DataFrame, baseline: str, same_boots: Sequence[Collection[
         answer = _nothing_helps(found, baseline)
     found.sort(key=lambda block: _mean_difference(block[1]))
     return Verdict(answer, [_point(names, rows, baseline, same_boots) for names, rows in found], left_open)
+
+
+def alone(summary: pl.DataFrame) -> str:
+    """What the only variant that was run comes to: where it fails most."""
+    worst = max(summary.iter_rows(named=True), key=lambda row: row["p"])
+    failing = rate(worst["failures"], worst["boots"], worst["boots"], worst["level"])
+    rest = ", and at no other size more" if summary.height > 1 else ""
+    return (
+        f"{worst['variant']} alone was run, so nothing is compared; at {worst['ram']} {failing} % of boots fail "
+        f"({percent(worst['level'])} interval {100 * worst['exact_low']:.2f} to {100 * worst['exact_high']:.2f}, "
+        f"{worst['boots']:,} boots){rest}."
+    )
 
 
 def _sizes(rows: Sequence[Row]) -> list[Row]:

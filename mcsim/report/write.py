@@ -12,32 +12,32 @@ from mcsim.files import csv_of, one_line, write_each
 from mcsim.report import html, mail, plot, text
 from mcsim.stats.intervals import interval
 from mcsim.store.result import Result
+from mcsim.studies.findings import Findings
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write(result: Result, level: float = 0.95, baseline: str | None = None, workload: str | None = None) -> list[Path]:
+def write(found: Findings) -> list[Path]:
     """Write table.txt, table.csv, report.md, report.html, p_oom.png and p_oom.svg; return their paths.
 
-    `baseline`: what report.html compares the variants with (default: `mcsim.report.verdict.usual_baseline`).
-    `workload`: where it is now (default: where it was). All are made before the first is written.
+    All are made before the first is written.
     """
-    _check_boots(result)
+    result, level = found.result, found.level
     folder = result.path
     contents = {
         folder / "table.txt": _encoded(text.page(result, level)),
         folder / "table.csv": _encoded(csv_of(result.summary(level))),
         folder / "report.md": _encoded(markdown(result, level)),
-        folder / "report.html": _encoded(html.html(result, level, baseline, workload)),
+        folder / "report.html": _encoded(html.html(found)),
         **plot.pictures(_figure(result, level), folder / "p_oom"),
     }
     return write_each(contents)
 
 
-def write_html(result: Result, level: float = 0.95, baseline: str | None = None, workload: str | None = None) -> Path:
+def write_html(found: Findings) -> Path:
     """Write report.html alone; return its path."""
-    (path,) = write_each({result.path / "report.html": _encoded(html.html(result, level, baseline, workload))})
+    (path,) = write_each({found.result.path / "report.html": _encoded(html.html(found))})
     return path
 
 
@@ -55,7 +55,7 @@ def _encoded(page: str) -> bytes:
 def _figure(result: Result, level: float) -> Figure:
     summary = result.summary(level)
     title = result.experiment.title or result.experiment.name
-    return plot.draw(summary, text.equal_groups(result), title, plot.note(summary, result.experiment.seed, level))
+    return plot.draw(summary, result.groups, title, plot.note(summary, result.experiment.seed, level))
 
 
 def _check_boots(result: Result) -> None:

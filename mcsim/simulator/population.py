@@ -118,13 +118,6 @@ def recordings_of(task: Task, source: str) -> int:
 
 def largest_order(task: Task, source: str) -> int:
     """The order of the largest block that a program image of the workload needs: what a boot runs out of first."""
-    from mcsim.kernels.boot import program as flat
-    from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
-
-    largest = 1
-    for image in simulator.load_workload(source, task.board).arrays.image.tolist():
-        bss, stack, relocs = image[flat.IMAGE_BSS], image[flat.IMAGE_STACK], image[flat.IMAGE_RELOCS]
-        text, data = image[flat.IMAGE_TEXT], image[flat.IMAGE_DATA] + flat_extra(bss, stack, relocs)
-        together = image[flat.IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP)
-        largest = max(largest, text + data if together else max(text, data))
-    return (-(-largest // task.board.machine.page_size) - 1).bit_length()
+    program = simulator.load_workload(source, task.board).arrays
+    largest = max((max(simulator.image_mappings(program, each)) for each in range(len(program.image))), default=1)
+    return (-(-max(1, largest) // task.board.machine.page_size) - 1).bit_length()

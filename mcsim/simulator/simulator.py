@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from mcsim.kernels.boot.boot import Boot
-    from mcsim.kernels.boot.page_owner import Blame
     from mcsim.kernels.boot.program import Program
     from mcsim.kernels.boot.sched import Sched
     from mcsim.kernels.boot.sched import Timing as KernelTiming
+    from mcsim.simulator.blame import BlameSums
     from mcsim.workload import Workload
 
 MOST = 2**63 - 2**32  # int64, with room for what rounding adds
@@ -36,8 +36,6 @@ REASONS = {
     7: "a maple tree ran out of preallocated nodes, where Linux crashes",
     8: "the simulator has no room for so many slabs",
 }  # by kernels/boot/program.py, from STUCK on
-
-FAILURE_CLASSES = {1: "contiguous mapping", 2: "slab page", 3: "maple node", 4: "other page"}
 
 
 @lru_cache(maxsize=4)
@@ -107,17 +105,18 @@ class Simulator:
             raise self.no_outcome(error.boot) from None
         return outcomes
 
-    def blame(self, numbers: NDArray[np.int64]) -> Blame:
+    def blame(self, numbers: NDArray[np.int64]) -> BlameSums:
         """Sums over the failing ones of these boots: who holds the pages of blocks. Lets go of the GIL."""
         import numpy as np
 
         from mcsim.kernels.boot import batch, page_owner
+        from mcsim.simulator.blame import BlameSums
 
-        sums = page_owner.make_blame()
+        sums = BlameSums()
         found = page_owner.make_page_owners(self.program, self.boot.memory.zone)
         outcomes = np.zeros(len(numbers), batch.OUTCOME)
         for part in batch.slices(len(numbers)):
-            done = page_owner.blame_boots(*self.cell, found, sums, self.task.seed, numbers[part], outcomes[part])
+            done = page_owner.blame_boots(*self.cell, found, sums.arrays, self.task.seed, numbers[part], outcomes[part])
             if done < len(numbers[part]):
                 raise self.no_outcome(int(numbers[part][done]))
         return sums
@@ -136,6 +135,17 @@ def make_memory(program: Program, board: Board, ram: int, policies: Policies) ->
     from mcsim.kernels.boot.boot import make_boot
 
     return make_boot(program, machine_of(board, ram), policy_of(policies))
+
+
+def image_mappings(program: Program, image: int) -> tuple[int, ...]:
+    """Bytes of the mappings that load_flat_file() makes for an image: all in one, or its text and its data."""
+    from mcsim.kernels.boot import program as flat
+    from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
+
+    row = program.image[image].tolist()
+    text = row[flat.IMAGE_TEXT]
+    data = row[flat.IMAGE_DATA] + flat_extra(row[flat.IMAGE_BSS], row[flat.IMAGE_STACK], row[flat.IMAGE_RELOCS])
+    return (text + data,) if row[flat.IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP) else (text, data)
 
 
 def why_wrong(why: int, row: int) -> str:
@@ -192,6 +202,13 @@ def lognormal_factors(sigma: float, median: float = 1.0) -> NDArray[np.int32]:
     table = np.array([min(most, round(each * (1 << FACTOR_BITS))) for each in quantiles], dtype=np.int32)
     table.flags.writeable = False
     return table
+
+
+def factors(stored: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Factors of CPU times as outcomes have them (`boot_factor`), as numbers."""
+    from mcsim.kernels.jit.rng import FACTOR_BITS
+
+    return stored / (1 << FACTOR_BITS)
 
 
 def kernel_hash() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,82 +11,12 @@ from mcsim.kernels.boot import batch, page_owner, sched
 from mcsim.kernels.boot import boot as kernel_boot
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc
-from mcsim.kernels.linux.binfmt_flat import FLAT_FLAG_GZIP, FLAT_FLAG_RAM, flat_extra
 from mcsim.kernels.linux.gfp import GFP_KERNEL
-from mcsim.kernels.linux.machine import Machine
 from mcsim.model.experiment import MAX_BOOTS, Task
 from mcsim.simulator import simulator
-from mcsim.simulator.owners import OWNERS
+from mcsim.simulator.values import OWNERS, Ending, Event, Moment, Process, Snapshot, ZoneFigures
 
 KERNEL = "kernel"  # what stands for a process where there is none
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process of a recording; pid 0 for the kernel itself."""
-
-    pid: int
-    name: str
-
-    def __str__(self) -> str:
-        """`ifup (75)`."""
-        return f"{self.name} ({self.pid})" if self.pid else self.name
-
-
-@dataclass(frozen=True)
-class Event:
-    """One entry of the stream: when (microseconds since the kernel started /init), who, and what in words."""
-
-    position: int
-    time_us: int
-    process: Process
-    words: str
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a boot ended. Without failure: at its login prompt, and `order` is that of its largest process image.
-
-    failed_class: 0 or one of `simulator.FAILURE_CLASSES`. length: bytes that the failing mapping asked for, 0 if
-    it was none. gfp: GFP bits of the failing request. stopped: a store into the maple tree ran out of nodes (BUG_ON).
-    """
-
-    event: Event
-    failed_class: int
-    order: int
-    length: int
-    gfp: int
-    is_exec: bool
-    stopped: bool
-
-    @property
-    def failed(self) -> bool:
-        """Whether it did not reach the prompt."""
-        return self.failed_class != kernel_boot.FAILED_NOTHING
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """Memory at one moment.
-
-    owner: uint8[pages], as in `simulator.owners`. lane: int32[pages], a key of `processes` where a page belongs to
-    a process, else -1. free_order: int8[pages], order of the free block that a page is in, -1 if it is in use. free:
-    int64[max_order, MIGRATE_TYPES], free blocks. scalar: int64, the zone's (kernels/linux/page_alloc.py).
-    machine: its facts.
-    """
-
-    owner: NDArray[np.uint8]
-    lane: NDArray[np.int32]
-    processes: dict[int, Process]
-    free_order: NDArray[np.int8]
-    free: NDArray[np.int64]
-    scalar: NDArray[np.int64]
-    machine: Machine
-
-    @property
-    def pages(self) -> int:
-        """Pages of the zone."""
-        return len(self.owner)
 
 
 class Walk:
@@ -202,11 +130,7 @@ class Walk:
 
     def image_pages(self, image: int) -> int:
         """Pages of the mapping of an image in which its data lies: all of it, if it is a single one."""
-        row = [int(each) for each in self.program.image[image]]
-        extra = flat_extra(row[flat.IMAGE_BSS], row[flat.IMAGE_STACK], row[flat.IMAGE_RELOCS])
-        single = row[flat.IMAGE_FLAGS] & (FLAT_FLAG_RAM | FLAT_FLAG_GZIP)
-        length = (row[flat.IMAGE_TEXT] if single else 0) + row[flat.IMAGE_DATA] + extra
-        return int(-(-length // self.board.machine.page_size))
+        return -(-simulator.image_mappings(self.program, image)[-1] // self.board.machine.page_size)
 
     def largest_image_order(self) -> int:
         """The order of the largest image that any process of the recording runs."""
@@ -254,9 +178,58 @@ class Walk:
             processes={lane: self.process(lane) for lane in lanes},
             free_order=free_orders(zone)[: len(found.owner)],
             free=free_blocks(zone),
-            scalar=zone.scalar.copy(),
-            machine=zone.machine,
+            zone=zone_figures(zone),
+            page_size=self.board.machine.page_size,
+            pageblock=1 << self.board.machine.pageblock_order,
         )
+
+    def moment(self, order: int) -> Moment:
+        """How it stands now, and how many blocks of an order are free."""
+        zone = self.boot.memory.zone
+        free = np.flatnonzero(zone.nr_free)
+        orders = range(order, self.board.machine.max_order)
+        return Moment(
+            time_us=self.time_us(self.position - 1),
+            free_pages=int(zone.scalar[page_alloc.NR_FREE_PAGES]),
+            largest_order=int(free[-1]) if len(free) else -1,
+            blocks=sum(int(zone.nr_free[each]) << (each - order) for each in orders),
+            processes=int((self.boot.memory.nommu.mm[:, nommu.MM_MMAP] != nommu.NONE).sum()),
+        )
+
+    def free_lists(self) -> dict[tuple[int, int], list[int]]:
+        """(order, migratetype) -> first pages of the blocks on that free list, head first; empty ones too."""
+        orders, types = range(self.board.machine.max_order), range(page_alloc.MIGRATE_TYPES)
+        return {(order, each): free_list(self.boot.memory.zone, order, each) for order in orders for each in types}
+
+    def in_use(self) -> NDArray[np.bool_]:
+        """bool[pages]: not free."""
+        return free_orders(self.boot.memory.zone) < 0
+
+    def has_free_blocks_of(self, other: Walk) -> bool:
+        """Whether the same blocks are free in both, on whatever lists."""
+        return np.array_equal(self.boot.memory.zone.order, other.boot.memory.zone.order)
+
+    def has_free_lists_of(self, other: Walk) -> bool:
+        """Whether all free lists of both are equal, entry by entry."""
+        return self.has_free_blocks_of(other) and np.array_equal(
+            self.boot.memory.zone.next, other.boot.memory.zone.next
+        )
+
+
+def zone_figures(zone: page_alloc.Zone) -> ZoneFigures:
+    """What the zone counts."""
+    scalar = zone.scalar
+    return ZoneFigures(
+        free=int(scalar[page_alloc.NR_FREE_PAGES]),
+        managed=int(scalar[page_alloc.MANAGED_PAGES]),
+        present=int(scalar[page_alloc.ZONE_END_PFN] - scalar[page_alloc.ZONE_START_PFN]),
+        reserved_highatomic=int(scalar[page_alloc.NR_RESERVED_HIGHATOMIC]),
+        free_pcp=int(scalar[page_alloc.PCP_COUNT]),
+        boost=int(scalar[page_alloc.WATERMARK_BOOST]),
+        min=int(scalar[page_alloc.WMARK_MIN]),
+        low=int(scalar[page_alloc.WMARK_LOW]),
+        high=int(scalar[page_alloc.WMARK_HIGH]),
+    )
 
 
 def free_orders(zone: page_alloc.Zone) -> NDArray[np.int8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,27 @@ class Result:
         from mcsim.store.coverage import Coverage
 
         return Coverage(self.store).sentences()
+
+    @cached_property
+    def groups(self) -> list[list[str]]:
+        """The variants that have boots, those with the same failing boots at every RAM size together."""
+        import hashlib
+
+        groups: dict[tuple[Any, ...], list[str]] = {}
+        for variant in self.experiment.variants:
+            key = []
+            for task in self.tasks:
+                if task.variant == variant.name:
+                    outcomes = self.outcomes_of(task)
+                    rows = (
+                        outcomes.filter(outcomes["failed"] == 1)["boot"].to_numpy().tobytes()
+                        if outcomes.height
+                        else b""
+                    )
+                    key.append((task.ram, outcomes.height, hashlib.sha256(rows).digest()))
+            if any(boots for _, boots, _ in key):
+                groups.setdefault(tuple(key), []).append(variant.name)
+        return list(groups.values())
 
     def rule(self, task: Task) -> str | None:
         """Which rule ended a task, `RULE: words`; None if its run did not end."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mcsim.model.experiment import Task
+from mcsim.model.failures import FAILURES
 from mcsim.model.units import format_size
 from mcsim.stats.intervals import check_level, interval
 from mcsim.stats.sequences import sequence
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 # failure_class of the outcomes -> column of the summary
-CLASSES = {1: "contiguous", 2: "slab", 3: "maple_node", 4: "other_page"}
+CLASSES = {number: each.column for number, each in FAILURES.items()}
 
 
 def summarize(cells: Iterable[tuple[Task, pl.DataFrame]], level: float = 0.95) -> pl.DataFrame:

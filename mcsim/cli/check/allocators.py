@@ -28,7 +28,7 @@ def allocators(files: tuple[Path, ...]) -> None:
       mcsim check allocators golden/*.jsonl.gz
     """
     from mcsim.fidelity.allocators import Conformity, look_into
-    from mcsim.fidelity.allocators.report import first_mismatch, labels, table
+    from mcsim.report.conformity import first_mismatch, labels, table
 
     vectors = [look_into(path) for path in files]
     found = [(label, Conformity()) for label in labels(files)]

@@ -122,8 +122,8 @@ def _of_timing(text: str) -> Setting:
 
 def _validate(counts: Path | None, simulation: Simulation) -> bool:
     """Rung 4: counts."""
-    from mcsim.fidelity.model.report import WRITTEN, page, write
     from mcsim.fidelity.model.score import validate as compare
+    from mcsim.report.validation import WRITTEN, page, write
     from mcsim.run.progress import for_stderr
 
     for name in WRITTEN:
@@ -138,10 +138,10 @@ def _validate(counts: Path | None, simulation: Simulation) -> bool:
 def _predict(environment: str, table: Path, simulation: Simulation) -> None:
     """Predictions of an environment that nobody has counted."""
     from mcsim.fidelity.model.predict import predict
-    from mcsim.fidelity.model.report import prediction_frame, prediction_page
     from mcsim.files import write_each
     from mcsim.model.counts import JITTERS, Place
     from mcsim.model.experiment import recorded_board
+    from mcsim.report.validation import prediction_frame, prediction_page
     from mcsim.run.progress import for_stderr
     from mcsim.simulator.simulator import kernel_hash, load_workload
     from mcsim.workload import shipped_workloads
@@ -179,8 +179,8 @@ def _check_table(table: Path) -> None:
 def _counterfactual(recordings: tuple[str, ...], folder: Path) -> bool:
     """Rung 3: recorded boots once more."""
     from mcsim.fidelity.model.counterfactual import compare_order, programs, recorded_orders
-    from mcsim.fidelity.model.report import counterfactual_page
     from mcsim.files import write_each
+    from mcsim.report.validation import counterfactual_page
 
     benches = programs(recordings)
     text, passed = counterfactual_page([compare_order(bench) for bench in benches], recorded_orders(benches))

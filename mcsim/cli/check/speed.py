@@ -41,9 +41,10 @@ def speed(context: click.Context, file: Path | None, gate: bool, only: tuple[str
       mcsim check speed --gate --json today.json
     """
     from mcsim.errors import UserError
-    from mcsim.fidelity.speed import record, report
+    from mcsim.fidelity.speed import record
     from mcsim.fidelity.speed.figure import QUICK, ResultsDifferError, Settings
     from mcsim.fidelity.speed.jobs import jobs, select
+    from mcsim.report import speed
 
     if gate and quick:
         raise UserError(
@@ -66,7 +67,7 @@ def speed(context: click.Context, file: Path | None, gate: bool, only: tuple[str
         # Also where Ctrl-C ended it: what was measured is not lost.
         if measured:
             click.echo(heading(twins))
-            click.echo(report.table(measured))
+            click.echo(speed.table(measured))
             if file is not None:
                 notes = {"c_compiler": twins.version} if twins else {}
                 record.write(file, [figure for _, figure in measured], notes)
@@ -74,10 +75,10 @@ def speed(context: click.Context, file: Path | None, gate: bool, only: tuple[str
         click.echo(differ, err=True)
         context.exit(EXIT_MISSED)
     if gate:
-        if report.unjudged(measured):
-            raise UserError(f"not measured: {', '.join(report.unjudged(measured))}", key="--gate", valid="C twins")
-        if report.missed(measured):
-            click.echo(f"missed: {', '.join(report.missed(measured))}", err=True)
+        if speed.unjudged(measured):
+            raise UserError(f"not measured: {', '.join(speed.unjudged(measured))}", key="--gate", valid="C twins")
+        if speed.missed(measured):
+            click.echo(f"missed: {', '.join(speed.missed(measured))}", err=True)
             context.exit(EXIT_MISSED)
 
 

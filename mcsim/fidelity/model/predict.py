@@ -37,7 +37,6 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 from mcsim.errors import UserError
-from mcsim.kernels.jit.rng import FACTOR_BITS
 from mcsim.model.counts import Place
 from mcsim.model.experiment import (
     BOOTS_SYNTAX,
@@ -261,6 +260,6 @@ def _predict_group(
         ram_mb = task.ram >> 20
         load = None
         if prior is not None:
-            load = SeriesLoad(prior, factor / (1 << FACTOR_BITS), (DRAWS_SEED, ram_mb, jitter))
+            load = SeriesLoad(prior, simulator.factors(factor), (DRAWS_SEED, ram_mb, jitter))
         found[cells[task.variant, ram_mb]] = weights.predict(recording, pre_init, failed, load)
     return found

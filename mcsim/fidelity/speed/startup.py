@@ -67,7 +67,7 @@ def first_figure(out: Path, cache: Path | None) -> float:
     if cache is not None:
         environment["XDG_CACHE_HOME"] = str(cache)
         environment.pop("NUMBA_CACHE_DIR", None)
-    command = [*COMMAND, *RUN, "--out", str(out)]
+    command = [*COMMAND, *RUN, "--cells", "--out", str(out)]
     start = time.monotonic()
     said, seconds = "", None
     with subprocess.Popen(

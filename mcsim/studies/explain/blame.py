@@ -15,20 +15,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsim.kernels.boot import page_owner
 from mcsim.model.experiment import Task
 from mcsim.model.units import format_size
 from mcsim.run.compiling import compiling
 from mcsim.run.progress import Progress, Silent
-from mcsim.simulator.owners import OWNERS, owner_set
+from mcsim.simulator.blame import BlameSums, Count, OfOwner
 from mcsim.simulator.simulator import simulator_of
+from mcsim.simulator.values import OWNERS
 from mcsim.stats.intervals import interval
 
 if TYPE_CHECKING:
     import polars as pl
 
 CHUNK = 500  # boots that a worker simulates at a time: about half a second
-COUNTS = ("owner", "together", "boots", "contradictions")  # of mcsim.kernels.boot.page_owner.Blame: what adds up
 
 
 class Tally:
@@ -41,35 +40,31 @@ class Tally:
         """No boot yet."""
         self.task = task
         self.simulated = 0
-        self.sums = page_owner.make_blame()
+        self.sums = BlameSums()
 
-    def add(self, boots: int, sums: page_owner.Blame) -> None:
+    def add(self, boots: int, sums: BlameSums) -> None:
         """Add the sums of so many more boots. RuntimeError if a page had two owners: the model would be wrong."""
         self.simulated += boots
-        for name in COUNTS:
-            getattr(self.sums, name)[...] += getattr(sums, name)
-        if self.sums.contradictions[0]:
-            raise RuntimeError(f"{self.task.label}: {self.sums.contradictions[0]} pages have two owners")
+        self.sums.add(sums)
+        if self.sums.contradictions:
+            raise RuntimeError(f"{self.task.label}: {self.sums.contradictions} pages have two owners")
 
     @property
     def failures(self) -> int:
         """Failing boots."""
-        return int(self.sums.boots[:, page_owner.FAILURES].sum())
+        return sum(map(self.sums.failures, self.orders()))
 
     def orders(self) -> list[int]:
         """Orders that failing requests asked for, ascending."""
-        return np.flatnonzero(self.sums.boots[:, page_owner.FAILURES]).tolist()
+        return self.sums.orders()
 
     def fewest(self, order: int, level: float = 0.95) -> tuple[float, float | None, float | None]:
         """Pages missing in the block that lacks the fewest: mean over failing boots, and its interval (`mean`)."""
-        row = self.sums.boots[order]
-        boots = int(row[page_owner.FAILURES])
-        return mean(int(row[page_owner.FEWEST]), int(row[page_owner.FEWEST_SQUARED]), boots, level)
+        return mean(*self.sums.fewest(order), self.sums.failures(order), level)
 
     def blocks(self, order: int) -> int:
         """Blocks of the order in the zone."""
-        row = self.sums.boots[order]
-        return int(row[page_owner.BLOCKS]) // max(1, int(row[page_owner.FAILURES]))
+        return self.sums.blocks(order) // max(1, self.sums.failures(order))
 
     def owners(self, level: float = 0.95) -> pl.DataFrame:
         """One row per order that was asked for and owner that holds any page then; see `of_boots` for columns."""
@@ -77,10 +72,10 @@ class Tally:
 
         rows = []
         for order in self.orders():
-            boots = int(self.sums.boots[order, page_owner.FAILURES])
+            boots = self.sums.failures(order)
             for each in OWNERS[1:]:
-                sums = self.sums.owner[order, each.number]
-                if sums[page_owner.PAGES]:
+                sums = self.sums.of_owner(order, each)
+                if sums.pages.total:
                     cell = {"variant": self.task.variant, "ram": format_size(self.task.ram), "order": order}
                     facts = {"boots": self.simulated, "failures": boots, "blocks": self.blocks(order)}
                     rows.append({**cell, **facts, "owner": each.name, **_figures(sums, boots, level), "level": level})
@@ -94,13 +89,13 @@ class Tally:
         """
         import polars as pl
 
-        boots = int(self.sums.boots[order, page_owner.FAILURES])
+        boots = self.sums.failures(order)
         rows = []
-        for bits in np.flatnonzero(self.sums.together[order, :, 0]).tolist():
-            count, squared = self.sums.together[order, bits].tolist()
-            middle, low, high = mean(count, squared, boots, level)
-            names = ", ".join(owner_set(bits))
-            rows.append({"owners": names, "blocks": middle, "blocks_low": low, "blocks_high": high, "level": level})
+        for names, count in self.sums.together(order):
+            middle, low, high = mean(*count, boots, level)
+            rows.append(
+                {"owners": ", ".join(names), "blocks": middle, "blocks_low": low, "blocks_high": high, "level": level}
+            )
         kinds = dict.fromkeys(("blocks", "blocks_low", "blocks_high", "level"), pl.Float64)
         return pl.DataFrame(rows, schema={"owners": pl.String, **kinds}).sort(
             "blocks", "owners", descending=[True, False]
@@ -121,20 +116,15 @@ def _schema() -> dict[str, Any]:
     }
 
 
-def _figures(sums: NDArray[np.int64], boots: int, level: float) -> dict[str, Any]:
+def _figures(sums: OfOwner, boots: int, level: float) -> dict[str, Any]:
     figures: dict[str, Any] = {}
-    for name, total, squared in (
-        ("pages", page_owner.PAGES, page_owner.PAGES_SQUARED),
-        ("alone", page_owner.BLOCKS_ALONE, page_owner.ALONE_SQUARED),
-        ("shared", page_owner.BLOCKS_SHARED, page_owner.SHARED_SQUARED),
-    ):
-        values = mean(int(sums[total]), int(sums[squared]), boots, level)
-        figures |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
-    blocks, with_alone = int(sums[page_owner.BLOCKS_ALONE]), int(sums[page_owner.BOOTS_ALONE])
-    figures["pages_alone"] = int(sums[page_owner.PAGES_ALONE]) / blocks if blocks else None
-    figures["boots_alone"] = with_alone
-    exact = interval(with_alone, boots, level, "exact")
-    return figures | {"p_alone": with_alone / boots, "p_alone_low": exact.low, "p_alone_high": exact.high}
+    named: dict[str, Count] = {"pages": sums.pages, "alone": sums.alone, "shared": sums.shared}
+    for name, count in named.items():
+        figures |= dict(zip((name, f"{name}_low", f"{name}_high"), mean(*count, boots, level), strict=True))
+    figures["pages_alone"] = sums.pages_alone / sums.alone.total if sums.alone.total else None
+    figures["boots_alone"] = sums.boots_alone
+    exact = interval(sums.boots_alone, boots, level, "exact")
+    return figures | {"p_alone": sums.boots_alone / boots, "p_alone_low": exact.low, "p_alone_high": exact.high}
 
 
 def mean(total: int, squared: int, count: int, level: float) -> tuple[float, float | None, float | None]:
@@ -173,7 +163,7 @@ def tally(
     progress = Silent() if progress is None else progress
     chunks = [wanted[first : first + CHUNK] for first in range(0, len(wanted), CHUNK)]
 
-    def work(chunk: NDArray[np.int64]) -> tuple[int, page_owner.Blame]:
+    def work(chunk: NDArray[np.int64]) -> tuple[int, BlameSums]:
         return len(chunk), simulator_of(task, source).blame(chunk)
 
     with progress:
@@ -202,7 +192,7 @@ def of_boots(
     and owner that holds any page at that moment, columns:
 
     - variant, ram ("32M"), order; boots: simulated; failures: those that failed, the sample of all figures that follow;
-      blocks: aligned blocks of the order in the zone; owner: a name of `mcsim.simulator.owners`
+      blocks: aligned blocks of the order in the zone; owner: a name of `mcsim.simulator.values.OWNERS`
     - pages: that the owner holds in these blocks; alone: blocks of which nobody else holds a page; shared: blocks of
       which others hold some, too; means per failing boot, each with _low and _high (see `mean`: None where all boots
       have the same number)

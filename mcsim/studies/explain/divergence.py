@@ -6,22 +6,13 @@ comes next), later the pages that a request gets.
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mcsim.kernels.linux.page_alloc import MIGRATE_TYPES
-from mcsim.simulator.walk import Ending, Event, Snapshot, Walk, free_list
-from mcsim.studies.explain.blocks import blocks_of, wrap_holders
-from mcsim.studies.explain.mem_info import MIGRATETYPE_LETTERS
-
-WIDTH = 72
-ENTRIES = 4  # of a long list, at either end
-ROWS = 8
-NEARLY = 16  # a block that lacks no more pages than this is worth a line
+from mcsim.simulator.values import Ending, Event, Snapshot
+from mcsim.simulator.walk import Walk
 
 
 @dataclass(frozen=True)
@@ -59,24 +50,18 @@ class Divergence:
     endings: tuple[Ending, Ending]
 
 
-def same_lists(a: Walk, b: Walk) -> bool:
-    """Whether all free lists of both are equal, entry by entry."""
-    one, other = a.boot.memory.zone, b.boot.memory.zone
-    return np.array_equal(one.next, other.next) and np.array_equal(one.order, other.order)
-
-
 def diverge(a: Walk, b: Walk) -> Divergence:
     """Compare two walks of the same boot from where they stand (the beginning) to the end of both."""
     first_lists = first_pages = None
-    if not same_lists(a, b):
+    if not a.has_free_lists_of(b):
         raise ValueError("the walks differ before the first event")
     while not a.ended and not b.ended:
-        before = _used(a), _used(b)
+        before = a.in_use(), b.in_use()
         a.step()
         b.step()
-        if first_lists is None and not same_lists(a, b):
+        if first_lists is None and not a.has_free_lists_of(b):
             first_lists = _parting(a, b, before)
-        if first_pages is None and not np.array_equal(a.boot.memory.zone.order, b.boot.memory.zone.order):
+        if first_pages is None and not a.has_free_blocks_of(b):
             first_pages = _parting(a, b, before)
     at_end = a.snapshot(), b.snapshot()
     event = a.event(a.position - 1)
@@ -86,132 +71,10 @@ def diverge(a: Walk, b: Walk) -> Divergence:
     return Divergence(names, first_lists, first_pages, at_end, event, (a.ending(), b.ending()))
 
 
-def _used(walk: Walk) -> NDArray[np.bool_]:
-    """bool[pages]: not free."""
-    zone = walk.boot.memory.zone
-    used = np.ones(len(zone.order), bool)
-    for first in np.flatnonzero(zone.order >= 0):
-        used[first : first + (1 << int(zone.order[first]))] = False
-    return used
-
-
 def _parting(a: Walk, b: Walk, before: tuple[NDArray[np.bool_], NDArray[np.bool_]]) -> Parting:
-    after = _used(a), _used(b)
+    after = a.in_use(), b.in_use()
     taken = [np.flatnonzero(now & ~then).tolist() for now, then in zip(after, before, strict=True)]
     given = [np.flatnonzero(~now & then).tolist() for now, then in zip(after, before, strict=True)]
-    lists = []
-    for order in range(a.board.machine.max_order):
-        for migratetype in range(MIGRATE_TYPES):
-            both = free_list(a.boot.memory.zone, order, migratetype), free_list(b.boot.memory.zone, order, migratetype)
-            if both[0] != both[1]:
-                lists.append(Lists(order, migratetype, both))
+    ours, theirs = a.free_lists(), b.free_lists()
+    lists = [Lists(*which, (ours[which], theirs[which])) for which in ours if ours[which] != theirs[which]]
     return Parting(a.event(a.position - 1), (taken[0], taken[1]), (given[0], given[1]), lists)
-
-
-# -- in words ---------------------------------------------------------------------------------------------------
-
-
-def text(found: Divergence) -> list[str]:
-    """What differs first and what comes of it, in 72 columns."""
-    lines: list[str] = []
-    if found.first_lists is None:
-        return _wrap(f"{found.names[0]} and {found.names[1]} do the same in this boot, up to its end.")
-    lines += _wrap(f"First the free lists differ: {_when(found.first_lists.event)}.")
-    if found.first_pages is not found.first_lists:
-        lines += _wrap(f"both take {_pages(found.first_lists.taken[0])}", "  ")
-    lines += _list_lines(found.names, found.first_lists.lists)
-    lines.append("")
-    if found.first_pages is None:
-        lines += _wrap("No request ever gets other pages.")
-    else:
-        lines += _wrap(f"Then the pages differ: {_when(found.first_pages.event)}.")
-        parting = found.first_pages
-        for name, taken, given in zip(found.names, parting.taken, parting.given, strict=True):
-            moves = [f"takes {_pages(taken)}"] if taken else []
-            moves += [f"gives back {_pages(given)}"] if given else []
-            lines += _wrap(f"{name} {' and '.join(moves) or 'moves no page'}", "  ")
-    lines.append("")
-    lines += _wrap("What comes of it:")
-    for name, ending in zip(found.names, found.endings, strict=True):
-        lines += _wrap(f"{name} {_outcome(ending)}", "  ")
-    return [*lines, "", *_block_lines(found)]
-
-
-def _wrap(text: str, indent: str = "") -> list[str]:
-    return textwrap.wrap(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ")
-
-
-def _when(event: Event) -> str:
-    return (
-        f"event {event.position}, {event.time_us / 1e6:.3f} s after /init was started, {event.process}: {event.words}"
-    )
-
-
-def _outcome(ending: Ending) -> str:
-    seconds = f"{ending.event.time_us / 1e6:.3f} s"
-    if not ending.failed:
-        return f"reaches the login prompt after {seconds}."
-    event = ending.event
-    return f"fails after {seconds} (event {event.position}): {event.process} gets no block of order {ending.order}."
-
-
-def _pages(pages: list[int]) -> str:
-    """`pages 12, 20-27`."""
-    if not pages:
-        return "no page"
-    ends = [place for place, (one, other) in enumerate(pairwise(pages)) if other != one + 1]
-    starts = [0, *(place + 1 for place in ends)]
-    spans = [(pages[start], pages[end]) for start, end in zip(starts, [*ends, len(pages) - 1], strict=True)]
-    words = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
-    return f"page{'s' if len(pages) > 1 else ''} {words}"
-
-
-def _list_lines(names: tuple[str, str], lists: list[Lists]) -> list[str]:
-    width = max(map(len, names))
-    lines = []
-    for each in lists[:ROWS]:
-        lines.append(f"  free list of order {each.order} ({MIGRATETYPE_LETTERS[each.migratetype]}), head first:")
-        for name, blocks in zip(names, each.blocks, strict=True):
-            lines.append(f"    {name:<{width}}  {_entries(blocks)}")
-    if len(lists) > ROWS:
-        lines.append(f"  and {len(lists) - ROWS} more lists")
-    return lines
-
-
-def _entries(blocks: list[int]) -> str:
-    if not blocks:
-        return "(empty)"
-    if len(blocks) <= 2 * ENTRIES:
-        return " ".join(map(str, blocks))
-    shown = [*map(str, blocks[:ENTRIES]), "..", *map(str, blocks[-ENTRIES:])]
-    return f"{' '.join(shown)}  ({len(blocks)})"
-
-
-def _block_lines(found: Divergence) -> list[str]:
-    """Blocks that one has whole, or nearly so, and the other has not, at the first of the two endings."""
-    first = next((each for each in found.endings if each.failed), found.endings[0])
-    order = first.order
-    both = [{each.first: each for each in blocks_of(memory, order)} for memory in found.at_end]
-    whole = [sum(not each.missing for each in blocks.values()) for blocks in both]
-    lines = _wrap(
-        f"At event {found.at_end_event.position}, where the first of them ends, {found.names[0]} has {whole[0]} whole "
-        f"blocks of order {order}, {found.names[1]} has {whole[1]}. Blocks that differ, the nearest to whole first:"
-    )
-    differing = [
-        (a, b)
-        for a, b in ((both[0][place], both[1][place]) for place in both[0])
-        if a.held != b.held and min(a.missing, b.missing) <= NEARLY
-    ]
-    differing.sort(key=lambda pair: (min(each.missing for each in pair), -max(each.missing for each in pair)))
-    width = max(map(len, found.names))
-    for pair in differing[:ROWS]:
-        last = pair[0].first + (1 << order) - 1
-        lines.append(f"  pages {pair[0].first} .. {last}")
-        for name, block in zip(found.names, pair, strict=True):
-            start = f"    {name:<{width}} {block.missing:>4}  "
-            lines += wrap_holders(block.holders(names=False), start)
-    if not differing:
-        lines.append("  none")
-    elif len(differing) > ROWS:
-        lines.append(f"  and {len(differing) - ROWS} more")
-    return lines

@@ -6,58 +6,44 @@ import os
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mcsim.errors import UserError
 from mcsim.files import read_text, write_each
-from mcsim.model.experiment import Task
+from mcsim.model.failures import FAILURES
 from mcsim.model.units import format_size
-from mcsim.report import page_map
+from mcsim.report import divergence, page_map, timeline
+from mcsim.report.blocks import size_words, summary, table
+from mcsim.report.mem_info import failure_report
 from mcsim.report.plot import pictures
-from mcsim.simulator.simulator import FAILURE_CLASSES
-from mcsim.simulator.walk import Ending, Snapshot, Walk
-from mcsim.studies.explain import divergence, timeline
-from mcsim.studies.explain.blocks import Block, blocks_of, size_words, summary, table
-from mcsim.studies.explain.divergence import Divergence, diverge
-from mcsim.studies.explain.mem_info import failure_report
-from mcsim.studies.explain.timeline import Timeline
+from mcsim.report.text import WIDTH
+from mcsim.studies.explain.one_boot import OneBoot
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from rich.text import Text
 
-WIDTH = 72
 PAGE = "explain.txt"
 
 
-@dataclass(frozen=True)
-class Explanation:
+class Explanation(OneBoot):
     """One boot of a task, as far as it got; `divergence` only where another variant was asked for."""
 
-    task: Task
-    number: int
-    ending: Ending
-    memory: Snapshot
-    timeline: Timeline
-    blocks: list[Block] = field(repr=False)
-    divergence: Divergence | None = None
-
-    @property
-    def title(self) -> str:
-        """`boot 17 of maple-naive at 32M`."""
-        return f"boot {self.number} of {self.task.label}"
+    @classmethod
+    def of(cls, boot: OneBoot) -> Explanation:
+        """Words and pictures for what was found."""
+        return cls(**vars(boot))
 
     def sentence(self) -> str:
         """What became of it."""
         seconds = f"{self.ending.event.time_us / 1e6:.3f} s after /init was started"
         if not self.ending.failed:
             return f"{self.title} reached the login prompt {seconds}. Memory at the prompt:"
-        what = FAILURE_CLASSES[self.ending.failed_class]
-        size = size_words(self.ending.order, self.task.board.machine.page_size)
+        what = FAILURES[self.ending.failed_class].words
+        order, size = self.ending.order, size_words(self.ending.order, self.memory.page_size)
         return (
-            f"{self.title} failed {seconds}: {what} of order {self.ending.order} ({size}) for "
+            f"{self.title} failed {seconds}: {what} of order {order} ({size}) for "
             f"{self.ending.event.process}. Memory at that moment:"
         )
 
@@ -73,7 +59,7 @@ class Explanation:
         yield Text()
         yield from map(Text, failure_report(self.ending, self.memory))
         yield from heading("What keeps blocks from being whole")
-        yield from map(Text, [*_wrap(summary(self.blocks, self.task.board.machine.page_size)), "", *table(self.blocks)])
+        yield from map(Text, [*_wrap(summary(self.blocks, self.memory.page_size)), "", *table(self.blocks)])
         yield from heading("Timeline")
         yield from map(Text, _wrap_long(timeline.text(self.timeline, self.ending)))
         yield from heading("Memory, one letter a page")
@@ -115,26 +101,6 @@ class Explanation:
             valid = "a new or an empty folder, or one that mcsim explain has made"
             raise UserError("exists and is not of mcsim explain", file=there[0], key="--out", valid=valid)
         return write_each(contents)
-
-
-def explain(task: Task, source: str, number: int, other: Task | None = None) -> Explanation:
-    """Simulate boot `number` of a task, look at it, and compare it with the same boot of another variant.
-
-    `source` is what `mcsim.simulator.simulator.load_workload` takes.
-    """
-    walk = Walk(task, source, number)
-    # Which order is needed is known when the boot has ended: so it is placed twice.
-    walk.finish()
-    ending = walk.ending()
-    again = Walk(task, source, number)
-    noted = Timeline(ending.order, task.board.machine.page_size)
-    noted.note(again)
-    while not again.ended:
-        again.step()
-        noted.note(again)
-    memory = walk.snapshot()
-    parted = None if other is None else diverge(Walk(task, source, number), Walk(other, source, number))
-    return Explanation(task, number, ending, memory, noted, blocks_of(memory, ending.order), parted)
 
 
 def _wrap(text: str) -> list[str]:

@@ -9,26 +9,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from mcsim.kernels.boot import page_owner
 from mcsim.kernels.linux import gfp as gfp_bits
-from mcsim.kernels.linux.page_alloc import (
-    MANAGED_PAGES,
-    NR_FREE_PAGES,
-    NR_RESERVED_HIGHATOMIC,
-    PAGE_ALLOC_COSTLY_ORDER,
-    PCP_COUNT,
-    WATERMARK_BOOST,
-    WMARK_HIGH,
-    WMARK_LOW,
-    WMARK_MIN,
-    ZONE_END_PFN,
-    ZONE_START_PFN,
-)
-from mcsim.simulator.walk import Ending, Snapshot
+from mcsim.simulator.values import FREE, KERNEL_STACK, Ending, Snapshot
 
 MIGRATETYPE_LETTERS = "UMEH"  # show_migration_types()
 ENOMEM = 12
-MARKS = {"min": WMARK_MIN, "low": WMARK_LOW, "high": WMARK_HIGH}
+MARKS = ("min", "low", "high")
 
 # As %pGg prints them: names of whole masks, the longest first, then single bits.
 GFP_MASKS = (
@@ -46,7 +32,7 @@ GFP_BITS = (
     (gfp_bits.GFP_HIGH, "__GFP_HIGH"),
     (0x40, "__GFP_IO"),
     (0x80, "__GFP_FS"),
-    (page_owner.GFP_ZERO, "__GFP_ZERO"),
+    (gfp_bits.GFP_ZERO, "__GFP_ZERO"),
     (gfp_bits.GFP_ATOMIC_BIT, "__GFP_ATOMIC"),
     (gfp_bits.GFP_DIRECT_RECLAIM, "__GFP_DIRECT_RECLAIM"),
     (gfp_bits.GFP_KSWAPD_RECLAIM, "__GFP_KSWAPD_RECLAIM"),
@@ -54,8 +40,8 @@ GFP_BITS = (
     (gfp_bits.GFP_NORETRY, "__GFP_NORETRY"),
     (0x40000, "__GFP_COMP"),
     (gfp_bits.GFP_NOMEMALLOC, "__GFP_NOMEMALLOC"),
-    (page_owner.GFP_HARDWALL, "__GFP_HARDWALL"),
-    (page_owner.GFP_ACCOUNT, "__GFP_ACCOUNT"),
+    (gfp_bits.GFP_HARDWALL, "__GFP_HARDWALL"),
+    (gfp_bits.GFP_ACCOUNT, "__GFP_ACCOUNT"),
 )
 
 
@@ -78,62 +64,57 @@ def gfp_words(gfp: int) -> str:
 
 def check_sums(memory: Snapshot) -> None:
     """RuntimeError unless free lists, NR_FREE_PAGES and the owners of the pages tell the same story."""
-    on_lists = sum(int(memory.free[order].sum()) << order for order in range(memory.machine.max_order))
-    counted = int(memory.scalar[NR_FREE_PAGES])
-    free = int((memory.owner == page_owner.FREE).sum())
+    zone = memory.zone
+    on_lists = sum(int(blocks.sum()) << order for order, blocks in enumerate(memory.free))
+    free = int((memory.owner == FREE).sum())
     in_blocks = int((memory.free_order >= 0).sum())
-    if not on_lists == counted == free == in_blocks:
+    if not on_lists == zone.free == free == in_blocks:
         raise RuntimeError(
-            f"free pages: {on_lists} on the lists, {counted} counted, {free} without owner, {in_blocks} in free blocks"
+            f"free pages: {on_lists} on the lists, {zone.free} counted, {free} without owner, "
+            f"{in_blocks} in free blocks"
         )
-    marks = [int(memory.scalar[mark]) for mark in MARKS.values()]
-    present = int(memory.scalar[ZONE_END_PFN] - memory.scalar[ZONE_START_PFN])
-    if not all(low <= high for low, high in pairwise([*marks, present])):
+    marks = [zone.min, zone.low, zone.high]
+    if not all(low <= high for low, high in pairwise([*marks, zone.present])):
         raise RuntimeError(f"watermarks out of order: {marks}")
-    if not free <= int(memory.scalar[MANAGED_PAGES]) <= present:
-        raise RuntimeError(f"{free} pages free, {memory.scalar[MANAGED_PAGES]} managed, {present} present")
+    if not free <= zone.managed <= zone.present:
+        raise RuntimeError(f"{free} pages free, {zone.managed} managed, {zone.present} present")
 
 
 def free_list_line(memory: Snapshot) -> str:
     """`DMA: 0*8kB 1*16kB (U) ... = 10896kB`."""
-    kb_per_page = memory.machine.page_size // 1024
     parts = ["DMA:"]
-    for order in range(memory.machine.max_order):
-        blocks = memory.free[order]
-        parts.append(f"{blocks.sum()}*{kb_per_page << order}kB")
+    kb = memory.page_size // 1024
+    for order, blocks in enumerate(memory.free):
+        parts.append(f"{blocks.sum()}*{kb << order}kB")
         letters = "".join(letter for letter, count in zip(MIGRATETYPE_LETTERS, blocks, strict=True) if count)
         if letters:
             parts.append(f"({letters})")
-    kilobytes = sum(int(memory.free[order].sum()) * (kb_per_page << order) for order in range(memory.machine.max_order))
+    kilobytes = sum(int(blocks.sum()) * (kb << order) for order, blocks in enumerate(memory.free))
     return f"{' '.join(parts)} = {kilobytes}kB"
 
 
 def show_free_areas(memory: Snapshot) -> list[str]:
     """The lines of show_free_areas(), as far as the model has their figures."""
     check_sums(memory)
-    scalar = memory.scalar
-    kb_per_page = memory.machine.page_size // 1024
+    zone = memory.zone
 
     def kb(pages: int) -> str:
-        return f"{int(pages) * kb_per_page}kB"
+        return f"{pages * memory.page_size // 1024}kB"
 
-    boost = int(scalar[WATERMARK_BOOST])
-    stacks = int((memory.owner == page_owner.KERNEL_STACK).sum())
-    present = scalar[ZONE_END_PFN] - scalar[ZONE_START_PFN]
-    marks = [f"{name}:{kb(scalar[mark] + boost)}" for name, mark in MARKS.items()]
-    zone = [
-        f"DMA free:{kb(scalar[NR_FREE_PAGES])}",
-        f"boost:{kb(boost)}",
-        *(marks if scalar[WMARK_HIGH] else []),  # left out while the model has not set them
-        f"reserved_highatomic:{int(scalar[NR_RESERVED_HIGHATOMIC]) * kb_per_page}KB",
-        f"present:{kb(present)}",
-        f"managed:{kb(scalar[MANAGED_PAGES])}",
-        f"free_pcp:{kb(scalar[PCP_COUNT])}",
+    marks = [f"{name}:{kb(getattr(zone, name) + zone.boost)}" for name in MARKS]
+    figures = [
+        f"DMA free:{kb(zone.free)}",
+        f"boost:{kb(zone.boost)}",
+        *(marks if zone.high else []),  # left out while the model has not set them
+        f"reserved_highatomic:{zone.reserved_highatomic * memory.page_size // 1024}KB",
+        f"present:{kb(zone.present)}",
+        f"managed:{kb(zone.managed)}",
+        f"free_pcp:{kb(zone.free_pcp)}",
     ]
     return [
-        f" free:{scalar[NR_FREE_PAGES]} free_pcp:{scalar[PCP_COUNT]} free_cma:0",
-        f"Node 0 kernel_stack:{kb(stacks)}",
-        " ".join(zone),
+        f" free:{zone.free} free_pcp:{zone.free_pcp} free_cma:0",
+        f"Node 0 kernel_stack:{kb(int((memory.owner == KERNEL_STACK).sum()))}",
+        " ".join(figures),
         "lowmem_reserve[]: 0 0 0",
         free_list_line(memory),
     ]
@@ -141,13 +122,13 @@ def show_free_areas(memory: Snapshot) -> list[str]:
 
 def mem_info(memory: Snapshot) -> list[str]:
     """What show_mem() prints."""
-    present = int(memory.scalar[ZONE_END_PFN] - memory.scalar[ZONE_START_PFN])
+    zone = memory.zone
     return [
         "Mem-Info:",
         *show_free_areas(memory),
-        f"{present} pages RAM",
+        f"{zone.present} pages RAM",
         "0 pages HighMem/MovableOnly",
-        f"{present - int(memory.scalar[MANAGED_PAGES])} pages reserved",
+        f"{zone.present - zone.managed} pages reserved",
     ]
 
 
@@ -159,8 +140,7 @@ def failure_report(ending: Ending, memory: Snapshot) -> list[str]:
     mode = f"{ending.gfp:#x}({gfp_words(ending.gfp)})"
     if ending.stopped:
         head = ["(BUG_ON: a store into the maple tree ran out of nodes. The kernel stops here, without this report.)"]
-    elif ending.gfp & gfp_bits.GFP_DIRECT_RECLAIM and ending.order <= PAGE_ALLOC_COSTLY_ORDER:
-        # Such requests are never refused: the kernel kills processes instead.
+    elif ending.meets_oom_killer:
         head = [f"{comm} invoked oom-killer: gfp_mask={mode}, order={ending.order}, oom_score_adj=0"]
     else:
         head = [f"{comm}: page allocation failure: order:{ending.order}, mode:{mode}, nodemask=(null)"]
