@@ -105,6 +105,7 @@ SKIPS = {
     "nothing is compiled": "not in make test-plain",
     "takes an hour without the compiler": "not in make test-plain",
     "Sphinx comes with `make docs`": "after make docs",
+    "compiles for minutes: make test-fallback": "in make test-fallback",
     "needs chromium": "where apt-get install chromium chromium-driver was run",
     "no C twins: no C compiler is found": "where there is gcc or clang",
     "needs openssl, to make a certificate": "where there is openssl",

@@ -17,15 +17,7 @@ from typing import Any
 import llvmlite
 import numba
 import numpy as np
-
-try:
-    from platformdirs import user_cache_dir
-except ImportError:  # until it is installed everywhere
-
-    def user_cache_dir(name: str) -> str:  # type: ignore[misc]
-        """As on Linux."""
-        return str(Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / name)  # noqa: PTH111
-
+from platformdirs import user_cache_dir
 
 PLAIN = "MCSIM_PLAIN_NUMBA"  # an environment variable: 1 keeps to what is public of Numba (`compile`)
 KERNELS = Path(__file__).parents[1]
