@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -248,17 +247,10 @@ def test_keys_are_replaced_wherever_an_experiment_is_taken(command: str, capsys:
     assert "--set timing.gap_sgma=1: timing.gap_sgma: " in capsys.readouterr().err
 
 
-def test_python_m_mcsim_works_anywhere_and_starts_quickly(tmp_path: Path) -> None:
-    times = []
-    for _ in range(5):
-        started = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "mcsim", "--version"], cwd=tmp_path, capture_output=True, text=True
-        )
-        times.append(time.monotonic() - started)
-        assert done.returncode == 0
-        assert re.fullmatch(r"mcsim \d+\.\d+\.\d+\n", done.stdout)
-    assert min(times) < 1.0  # on an idle machine about 0.1 s
+def test_python_m_mcsim_works_anywhere(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "mcsim", "--version"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert re.fullmatch(r"mcsim \d+\.\d+\.\d+\n", done.stdout)
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

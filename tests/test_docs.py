@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import click
 import pytest
-from conftest import ROOT
+from conftest import HANGS, ROOT
 
 from mcsim.cli import cli
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.skipif(find_spec("sphinx") is None, reason="Sphinx come
 
 def sphinx(source, target, *options):
     words = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-n", "-q", *options, str(source), str(target)]
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=200)
+    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=HANGS)
 
 
 @pytest.fixture(scope="module")

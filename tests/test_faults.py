@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import DATA, RECORDINGS, ROOT
+from conftest import DATA, HANGS, RECORDINGS, ROOT
 
 from mcsim import files
 from mcsim.cli import run_cli
@@ -241,7 +241,7 @@ def test_processes_that_stay_are_told_and_ended(world: World) -> None:
     assert len(running.family()) == 1
     with pytest.raises(FaultError, match="1 processes are left"):
         running.check_gone(0.5)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + HANGS
     while running.family() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not running.family()
