@@ -20,6 +20,7 @@ from mcsim.cli import run_cli
 from mcsim.errors import UserError
 from mcsim.files import csv_of
 from mcsim.model import experiment
+from mcsim.model.board import Board
 from mcsim.model.experiment import Task
 from mcsim.report import comparison, mail, plot, screen, text, verdict, write
 from mcsim.simulator import simulator
@@ -349,7 +350,7 @@ class TestWorkload:
 
     @pytest.fixture
     def made(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Result:
-        def load_workload(source: str) -> SimpleNamespace:
+        def load_workload(source: str, board: Board) -> SimpleNamespace:
             """Files in a folder stand for its content; C is a shipped set."""
             if source == "C":
                 return SimpleNamespace(digest="cc" * 32)
@@ -370,7 +371,7 @@ class TestWorkload:
         Path("C").mkdir()
         Path("C/a.npz").touch()
         source = '[experiment]\nvariants = ["maple-naive", "tail-free"]\nram = "32M"\nboots = 40\n'
-        Path("mine.toml").write_text(source + '[workload]\nfile = "C"\n')
+        Path("mine.toml").write_text(source + '[machine]\nboard = "m5208evb"\n[workload]\nfile = "C"\n')
         made = mcsim.run("mine.toml", workers=1, out="mine")
         made.looked_at = looked_at  # type: ignore[attr-defined]
         return made

@@ -155,7 +155,8 @@ def _same_kernel(result: Result, name: str) -> str | None:
     recorded = recorded_variants().get(name)
     if name in variants or recorded is None:
         return name if name in variants else None
-    return next((each.name for each in variants.values() if each.policies == recorded.policies), None)
+    policies = recorded.policies.on(result.experiment.board)
+    return next((each.name for each in variants.values() if each.policies == policies), None)
 
 
 def _independent(cell: Cell, task: Task, failures: int, boots: int, level: float) -> dict[str, Any]:
