@@ -117,6 +117,7 @@ def test_list_names_experiments_variants_and_their_commits(capsys: pytest.Captur
         (["rum"], "No such command 'rum'"),
         (["report", "."], "is not a result folder"),
         (["report", "nowhere"], "is not a result folder"),
+        (["report", "nowhere", "--cells", "--format", "csv"], "--cells: does not go with --format csv"),
         (["run", "small.toml", "--set", "timing.gap_sigma=-1"], "--set timing.gap_sigma=-1: timing.gap_sigma: "),
         (["run", "small.toml", "--shard", "0/3"], "--shard: '0/3' is not a part of a run"),
         (["run", "small.toml", "--backend", "dask"], "--backend dask, --scheduler: go together"),

@@ -21,7 +21,7 @@ from mcsim.cli import options
 @click.option(
     "--baseline",
     metavar="V",
-    help="The variant that report.html compares all others with [default: maple-naive, else the first].",
+    help="The variant that all others are compared with [default: maple-naive, else the first].",
 )
 @click.option(
     "--workload",
@@ -45,6 +45,8 @@ def report(result: Path, level: float, baseline: str | None, workload: str | Non
     from mcsim.report import screen, write
     from mcsim.studies.findings import findings, workload_of
 
+    if with_cells and form != "text":
+        raise UserError(f"does not go with --format {form}", key="--cells", valid="--format text")
     loaded = mcsim.load(result)
     for key, value in (("--baseline", baseline), ("--workload", workload)):
         if value is not None and form not in ("text", "html"):

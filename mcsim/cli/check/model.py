@@ -74,7 +74,8 @@ def model(
 ) -> None:
     """Compare the model with real boots: predicted P(OOM) with failure counts.
 
-    The same command again continues an interrupted run, and uses the stored boots for other counts.
+    The same command again continues an interrupted run, and uses the stored boots for other counts. Of the experiment,
+    --set may replace keys of the timing.
 
     \b
     Examples:
