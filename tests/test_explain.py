@@ -14,11 +14,13 @@ import pytest
 import mcsim
 from mcsim.cli import run_cli
 from mcsim.errors import UserError
+from mcsim.kernels.boot import boot as kernel_boot
 from mcsim.kernels.boot import page_owner
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc, slub
 from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL
 from mcsim.model.experiment import load
+from mcsim.model.failures import FAILURES
 from mcsim.report import divergence, mem_info, page_map
 from mcsim.report.blocks import table
 from mcsim.report.explanation import Explanation
@@ -449,3 +451,10 @@ class TestCommand:
     def test_says_where_no_boot_fails(self) -> None:
         with pytest.raises(UserError, match="none of the first 1000 boots"):
             mcsim.explain("mail-2022", variant="tail-free", ram="64M")
+
+
+def test_failure_classes_are_those_of_the_kernels() -> None:
+    classes = (nommu.FAILED_MAPPING, nommu.FAILED_SLAB_PAGE, nommu.FAILED_NODE, kernel_boot.FAILED_OTHER_PAGE)
+    assert {number: each.column for number, each in FAILURES.items()} == dict(
+        zip(classes, ("contiguous", "slab", "maple_node", "other_page"), strict=True)
+    )

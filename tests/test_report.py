@@ -106,7 +106,8 @@ class TestText:
                 "ram_bytes": 32 << 20,
                 "boots": 10,
                 "failures": 1,
-                "p": 0.1,
+                "exact_low": 0.0025,
+                "exact_high": 0.4451,
             }
             for number in range(19)
         ]

@@ -16,13 +16,19 @@ from scipy.stats import binom, binomtest
 from mcsim.errors import UserError
 from mcsim.model import experiment
 from mcsim.stats import independent, paired
-from mcsim.stats.intervals import LEVELS, Interval, corrected, interval
+from mcsim.stats.intervals import LEVELS, Interval, corrected, interval, shown
 from mcsim.stats.scan import looks, scan
 from mcsim.stats.sequences import difference_sequence, sequence
 from mcsim.store.summary import CLASSES, empty_schema, summarize
 from mcsim.studies.min_ram import SMALLEST_LIMIT, min_ram
 
 COUNTS = st.integers(1, 300).flatmap(lambda boots: st.tuples(st.integers(0, boots), st.just(boots)))
+
+
+def test_a_share_of_none_or_all_is_shown_as_its_bound() -> None:
+    assert shown(0, 20, 0.0, 0.17) == ("<", 0.17)
+    assert shown(20, 20, 0.83, 1.0) == (">", 0.83)
+    assert shown(5, 20, 0.1, 0.5) == ("", 0.25)
 
 
 class TestIntervals:

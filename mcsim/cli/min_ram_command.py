@@ -111,14 +111,12 @@ def page(frame: pl.DataFrame, title: str, assume_monotonic: bool = False, notes:
 
 
 def _line(row: dict[str, Any]) -> str:
+    from mcsim.stats.intervals import shown
+
     if row["assumed"]:
         return f"{row['ram']:>6}{'-':>9}{'-':>9}{'-':>10}{'assumed':>24}  {row['verdict']}"
-    if row["failures"] == 0:
-        rate = f"<{row['high']:.3g}"
-    elif row["failures"] == row["boots"]:
-        rate = f">{row['low']:.3g}"
-    else:
-        rate = f"{row['p']:.3g}"
+    sign, share = shown(row["failures"], row["boots"], row["low"], row["high"])
+    rate = f"{sign}{share:.3g}"
     bounds = f"{row['low']:.3g} .. {row['high']:.3g}"
     return f"{row['ram']:>6}{row['boots']:>9}{row['failures']:>9}{rate:>10}{bounds:>24}  {row['verdict']}"
 

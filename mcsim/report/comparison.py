@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.files import one_line, printable
 from mcsim.report.text import percent, wrapped
-from mcsim.stats.intervals import interval
+from mcsim.stats.intervals import interval, shown
 from mcsim.studies.compare import POOLED
 
 if TYPE_CHECKING:
@@ -83,11 +83,8 @@ def _line(row: dict[str, Any]) -> str:
 
 def rate(failures: int, cells: int, boots: int, level: float) -> str:
     """Per cent, or the bound that none or all of the boots failing allows."""
-    if failures == 0:
-        return f"<{100 * interval(0, boots, level).high:.2f}"
-    if failures == cells:
-        return f">{100 * interval(boots, boots, level).low:.2f}"
-    return f"{100 * failures / cells:.2f}"
+    sign, share = shown(failures, cells, interval(boots, boots, level).low, interval(0, boots, level).high)
+    return f"{sign}{100 * share:.2f}"
 
 
 def _bounds(row: dict[str, Any], digits: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mcsim.files import one_line, printable
 from mcsim.report import mail
-from mcsim.stats.intervals import interval
+from mcsim.stats.intervals import interval, shown
 
 if TYPE_CHECKING:
     import polars as pl
@@ -26,11 +26,8 @@ def percent(level: float) -> str:
 
 def probability(failures: int, boots: int, low: float, high: float) -> str:
     """The estimate; never a bare 0 or 1, but the bound that zero or all failures allow."""
-    if failures == 0:
-        return f"<{high:.4f}"
-    if failures == boots:
-        return f">{low:.4f}"
-    return f"{failures / boots:.4f}"
+    sign, share = shown(failures, boots, low, high)
+    return f"{sign}{share:.4f}"
 
 
 def bounds(low: float, high: float) -> str:
@@ -76,11 +73,8 @@ def matrix(summary: pl.DataFrame, legend: bool = True) -> list[str]:
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None:
         return "."
-    if row["failures"] == 0:
-        return f"<{100 * row['exact_high']:.2f}"
-    if row["failures"] == row["boots"]:
-        return f">{100 * row['exact_low']:.2f}"
-    return f"{100 * row['p']:.2f}"
+    sign, share = shown(row["failures"], row["boots"], row["exact_low"], row["exact_high"])
+    return f"{sign}{100 * share:.2f}"
 
 
 def mail_table(summary: pl.DataFrame, level: float) -> list[str]:

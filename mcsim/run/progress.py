@@ -47,15 +47,14 @@ class Tally:
 
     def estimate(self) -> str:
         """`12.50 % (8.11 to 18.20)`: P(OOM) with its confidence sequence; a bound where none or all of them failed."""
+        from mcsim.stats.intervals import shown
         from mcsim.stats.sequences import sequence
 
         if not self.done:
             return "-"
         low, high = sequence(self.failures, self.done, LEVEL)
-        p = f"{100 * self.failures / self.done:.2f}"
-        if self.failures in (0, self.done):
-            p = f"<{100 * high:.2f}" if self.failures == 0 else f">{100 * low:.2f}"
-        return f"{p} % ({100 * low:.2f} to {100 * high:.2f})"
+        sign, share = shown(self.failures, self.done, low, high)
+        return f"{sign}{100 * share:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 
 class Progress(Protocol):

@@ -73,3 +73,10 @@ def check_counts(failures: float, boots: float, level: float) -> None:
         check_level(level)
     if not 0 <= failures <= boots:
         raise ValueError(f"{failures} failures of {boots} boots")
+
+
+def shown(failures: int, trials: int, low: float, high: float) -> tuple[str, float]:
+    """What to print for a share: never a bare 0 or 1, but "<" or ">" and the bound that none or all allow."""
+    if failures == 0:
+        return "<", high
+    return (">", low) if failures == trials else ("", failures / trials)
