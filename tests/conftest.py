@@ -93,7 +93,7 @@ FIRST = files(
 # index to check. Kernels refuse to be called where they run.
 WITHOUT_KERNELS = files(
     "browser cli compare dask docs faults_store files html merge min_ram model plan progress report run "
-    "selftest sensitivity sequences shard stats stop structure toml_door verify workers"
+    "selftest sensitivity sequences shard stats stop structure toml_door verify wheel words workers"
 )
 
 # Why a test may be skipped; reasons that only begin so are meant, too. Any other fails the session.
