@@ -60,6 +60,14 @@ def nth(kind, n=0, **fields):
     return int(np.flatnonzero(rows)[n])
 
 
+def columns_of(path):
+    return read_columns(path, BOARD)
+
+
+def recording_of(path):
+    return read_recording(path, BOARD)
+
+
 def refusal(read, path):
     with pytest.raises(UserError) as caught:
         read(path)
@@ -80,16 +88,14 @@ def test_every_number_of_a_column_is_in_its_range(column, wrong, tmp_path):
         arrays[column] = arrays[column].astype(np.int64)
         arrays[column][777] = value
 
-    error = refusal(partial(read_columns, board=BOARD), changed(tmp_path, change))
+    error = refusal(columns_of, changed(tmp_path, change))
     assert error.key == f"record 777, column {column}"
     assert error.valid == f"a whole number from 0 to {LARGEST[column]}"
 
 
 def test_a_column_cut_to_small_signed_integers_is_refused(tmp_path):
     """Return addresses that lost their upper half made a program that crashed the boot."""
-    error = refusal(
-        partial(read_columns, board=BOARD), changed(tmp_path, lambda a: a.update(b=a["b"].astype(np.int16)))
-    )
+    error = refusal(columns_of, changed(tmp_path, lambda a: a.update(b=a["b"].astype(np.int16))))
     assert error.key.endswith("column b")
 
 
@@ -104,7 +110,7 @@ def test_the_type_of_a_column_changes_nothing_if_its_numbers_are_valid(dtype, tm
 
 @pytest.mark.parametrize("dtype", [bool, float, "c16", "U3", object])
 def test_a_column_that_is_not_of_integers_is_refused(dtype, tmp_path):
-    refusal(partial(read_columns, board=BOARD), changed(tmp_path, lambda a: a.update(mt=a["mt"].astype(dtype))))
+    refusal(columns_of, changed(tmp_path, lambda a: a.update(mt=a["mt"].astype(dtype))))
 
 
 @pytest.mark.parametrize(
@@ -123,9 +129,7 @@ def test_a_column_that_is_not_of_integers_is_refused(dtype, tmp_path):
     ],
 )
 def test_a_header_of_another_machine_or_of_a_loss_is_refused(word, value, message, tmp_path):
-    error = refusal(
-        partial(read_recording, board=BOARD), changed(tmp_path, lambda a: a["header"].__setitem__(word, value))
-    )
+    error = refusal(recording_of, changed(tmp_path, lambda a: a["header"].__setitem__(word, value)))
     assert message in str(error)
 
 
@@ -142,38 +146,32 @@ def test_a_block_lies_in_the_ram_whatever_record_it_is_of(kind, tmp_path):
     base, pages = int(WHOLE["header"][14]), int(WHOLE["header"][9]) // 8192
     order = int(WHOLE["order"][i])
     for column, value in (("order", 11), ("order", 255), ("pfn", base - (1 << order)), ("pfn", base + pages)):
-        error = refusal(partial(read_columns, board=BOARD), changed(tmp_path, cell(column, i, value)))
+        error = refusal(columns_of, changed(tmp_path, cell(column, i, value)))
         assert BLOCK in error.what
         assert error.key == f"record {i}"
 
 
 def test_a_block_is_aligned(tmp_path):
     i = nth(Record.BFREE, order=3)
-    assert (
-        BLOCK
-        in refusal(partial(read_columns, board=BOARD), changed(tmp_path, cell("pfn", i, WHOLE["pfn"][i] + 1))).what
-    )
+    assert BLOCK in refusal(columns_of, changed(tmp_path, cell("pfn", i, WHOLE["pfn"][i] + 1))).what
 
 
 @pytest.mark.parametrize(("column", "value"), [("flags", 1), ("flags", 2), ("pfn", FAILED)])
 def test_a_request_either_fails_or_has_a_page(column, value, tmp_path):
-    error = refusal(partial(read_columns, board=BOARD), changed(tmp_path, cell(column, nth(Record.ALLOC, 9), value)))
+    error = refusal(columns_of, changed(tmp_path, cell(column, nth(Record.ALLOC, 9), value)))
     assert "a request that ends with flags" in error.what
 
 
 @pytest.mark.parametrize(("kind", "column"), [(Record.AREQ, "a"), (Record.ALLOC, "a"), (Record.MA_ALLOC, "b")])
 @pytest.mark.parametrize("gfp", [0x18, 1 << 28, 2**32 - 1])
 def test_requests_ask_for_one_migratetype(kind, column, gfp, tmp_path):
-    error = refusal(partial(read_columns, board=BOARD), changed(tmp_path, cell(column, nth(kind, 5), gfp)))
+    error = refusal(columns_of, changed(tmp_path, cell(column, nth(kind, 5), gfp)))
     assert error.what == f"asks with GFP flags {gfp}"
 
 
 @pytest.mark.parametrize("jiffies", [0, 2**16 - 1])
 def test_a_clock_that_goes_back_is_refused(jiffies, tmp_path):
-    assert (
-        "the clock goes back"
-        in refusal(partial(read_columns, board=BOARD), changed(tmp_path, cell("jiffies", 40_000, jiffies))).what
-    )
+    assert "the clock goes back" in refusal(columns_of, changed(tmp_path, cell("jiffies", 40_000, jiffies))).what
 
 
 def test_an_unknown_type_of_record_is_passed_over(tmp_path):
@@ -201,19 +199,16 @@ def test_an_archive_that_unpacks_to_more_than_a_recording_is_refused(monkeypatch
     monkeypatch.setattr(door, "MAX_RECORDING", 8 << 20)
     path = with_member(tmp_path, "a", (2 << 20,), "<i8", bytes(16 << 20))
     assert path.stat().st_size < 200_000
-    assert "more than any file of its kind needs" in refusal(partial(read_columns, board=BOARD), path).what
+    assert "more than any file of its kind needs" in refusal(columns_of, path).what
 
 
 def test_a_header_that_claims_more_than_is_there_is_refused(tmp_path):
-    assert (
-        "damaged"
-        in refusal(partial(read_columns, board=BOARD), with_member(tmp_path, "a", (2**40, 6), "<i4", b"")).what
-    )
+    assert "damaged" in refusal(columns_of, with_member(tmp_path, "a", (2**40, 6), "<i4", b"")).what
 
 
 def test_more_records_than_any_boot_has_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr(door, "MAX_RECORDS", 1000)
-    assert refusal(partial(read_columns, board=BOARD), changed(tmp_path, lambda arrays: None)).valid == "at most 1000"
+    assert refusal(columns_of, changed(tmp_path, lambda arrays: None)).valid == "at most 1000"
 
 
 @pytest.mark.parametrize("at", range(0, 100_000, 9973))
@@ -233,7 +228,7 @@ def test_an_archive_that_is_packed_in_another_way_is_one_message(tmp_path):
     with zipfile.ZipFile(path, "w") as target:
         target.writestr("type.npy", b"no array")
         target.writestr("note.txt", b"")
-    refusal(partial(read_columns, board=BOARD), path)
+    refusal(columns_of, path)
 
 
 # -- symbol table ---------------------------------------------------------------------------------------------------
@@ -532,7 +527,7 @@ def test_an_index_of_anything_else_is_one_message(line, tmp_path):
 def test_a_gzip_file_is_no_recording(tmp_path):
     path = tmp_path / GOOD.name
     path.write_bytes(gzip.compress(GOOD.read_bytes()))
-    refusal(partial(read_columns, board=BOARD), path)
+    refusal(columns_of, path)
 
 
 def test_control_characters_of_a_file_name_do_not_reach_the_terminal(tmp_path, capsys):
