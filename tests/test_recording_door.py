@@ -20,7 +20,7 @@ from mcsim.workload import recording as door
 from mcsim.workload.check import check_program
 from mcsim.workload.extract import extract
 from mcsim.workload.program import RecordedProgram
-from mcsim.workload.recording import COLUMNS, FAILED, LARGEST, Record, read_columns, read_recording
+from mcsim.workload.recording import COLUMNS, FAILED, Record, largest_of, read_columns, read_recording
 from tests.machines import BOARD
 
 NAME = "N_V0_64MB_j0_a"
@@ -79,10 +79,12 @@ def refusal(read, path):
 # -- columns and header -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("column", [name for name, largest in LARGEST.items() if largest not in (255, 2**16 - 1)])
+@pytest.mark.parametrize(
+    "column", [name for name, largest in largest_of(BOARD).items() if largest not in (255, 2**16 - 1)]
+)
 @pytest.mark.parametrize("wrong", [-1, "largest"])
 def test_every_number_of_a_column_is_in_its_range(column, wrong, tmp_path):
-    value = LARGEST[column] + 1 if wrong == "largest" else wrong
+    value = largest_of(BOARD)[column] + 1 if wrong == "largest" else wrong
 
     def change(arrays):
         arrays[column] = arrays[column].astype(np.int64)
@@ -90,7 +92,7 @@ def test_every_number_of_a_column_is_in_its_range(column, wrong, tmp_path):
 
     error = refusal(columns_of, changed(tmp_path, change))
     assert error.key == f"record 777, column {column}"
-    assert error.valid == f"a whole number from 0 to {LARGEST[column]}"
+    assert error.valid == f"a whole number from 0 to {largest_of(BOARD)[column]}"
 
 
 def test_a_column_cut_to_small_signed_integers_is_refused(tmp_path):

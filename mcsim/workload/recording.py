@@ -185,6 +185,11 @@ def read_recording(path: Path, board: Board, symbols: Path | None = None) -> Rec
     )
 
 
+def largest_of(board: Board) -> dict[str, int]:
+    """The largest number that each column may hold; the timer counts down, so it never shows a whole tick."""
+    return {**LARGEST, "pit": board.clock.timer_counts_per_tick - 1}
+
+
 def read_columns(path: Path, board: Board) -> tuple[Columns, NDArray[np.integer], str]:
     """The columns of a recording's file, all of one length, its header, and the file's SHA-256.
 
@@ -209,8 +214,7 @@ def read_columns(path: Path, board: Board) -> tuple[Columns, NDArray[np.integer]
         raise UserError(f"{len(arrays['type'])} records", file=path, valid=f"at most {MAX_RECORDS}")
     header = _within(path, "header", arrays["header"], WORD)
     _check_header(path, [int(word) for word in header], board)
-    largest = {**LARGEST, "pit": board.clock.timer_counts_per_tick - 1}
-    columns = {name: _within(path, name, arrays[name], most) for name, most in largest.items()}
+    columns = {name: _within(path, name, arrays[name], most) for name, most in largest_of(board).items()}
     _check_records(path, columns, board, base=int(header[14]), pages=int(header[9]) // board.machine.page_size)
     return columns, header, hashlib.sha256(content).hexdigest()
 
