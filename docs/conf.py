@@ -5,6 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import mcsim.report.explanation  # noqa: F401 - or the alias below would not be found
 from mcsim import __version__
 
 project = "mcsim"
@@ -38,6 +39,6 @@ nitpick_ignore_regex = [
     ("py:class", r"(pathlib\.)?Path|pl\..*|polars\..*|np\..*|numpy\..*|Figure|Text|NDArray"),
     (
         "py:class",
-        r"(mcsim\.[a-z_.]+\.)?(Experiment|Task|Progress|Backend|Ending|Snapshot|Timeline|Block|Divergence|Factor|Estimate|Repetition)",
+        r"(mcsim\.[a-z_.]+\.)?(Experiment|Task|OneBoot|Progress|Backend|Ending|Snapshot|Timeline|Block|Divergence|Factor|Estimate|Repetition)",
     ),
 ]

@@ -262,7 +262,7 @@ class TestDocuments:
     def test_a_folder_of_another_format_is_told_so(self) -> None:
         made()
         edit("manifest.json", lambda it: it.update(format=1, runs=[]))
-        with pytest.raises(UserError, match="here: has format 1, this mcsim writes 2") as caught:
+        with pytest.raises(UserError, match="here: has format 1, this mcsim writes 3") as caught:
             mcsim.load("here")
         assert "--out" in str(caught.value)
 

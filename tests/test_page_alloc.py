@@ -93,8 +93,10 @@ def everything(zone):
 class AgainstTwin(RuleBasedStateMachine):
     """Any sequence of requests leaves the twin's lists, list order included."""
 
+    max_orders: tuple[int, ...] = (11,)
+
     @initialize(
-        max_order=st.sampled_from([11, 11, 11, 4, 7, 14, 15]),
+        max_order=st.runner().flatmap(lambda self: st.sampled_from(self.max_orders)),
         page_size=st.sampled_from([8192, 8192, 1024, 4096, 65536]),
         in_a_pageblock=st.sampled_from([0, 0, 0.5]),
         pages=st.sampled_from([1500, 2048, 3000, 5120, 5500]),
@@ -226,6 +228,16 @@ AgainstTwin.TestCase.settings = settings(
     max_examples=60, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
 )
 test_any_sequence_of_requests_leaves_the_lists_of_the_twin = AgainstTwin.TestCase
+
+
+class AtOtherOrders(AgainstTwin):
+    """The same with smaller and larger pageblocks."""
+
+    max_orders = (4, 7, 14, MAX_ORDER_LIMIT)
+
+
+AtOtherOrders.TestCase.settings = AgainstTwin.TestCase.settings
+test_any_sequence_leaves_the_lists_of_the_twin_at_other_orders = AtOtherOrders.TestCase
 
 
 def test_with_grouping_off_the_first_request_takes_the_lowest_whole_pageblock():
@@ -365,6 +377,22 @@ def test_min_free_kbytes_set_by_hand_is_not_computed(kbytes):
     setup_per_zone_wmarks(zone)
     assert zone.scalar[MIN_FREE_KBYTES] == kbytes
     assert zone.scalar[WMARK_MIN] == kbytes // 8
+
+
+@pytest.mark.parametrize("max_order", [4, 7, 11, 14])
+def test_a_movable_request_takes_a_whole_pageblock_from_half_its_order_on(max_order):
+    """All is unmovable; two free blocks of one pageblock. Both become movable, or only the one that is split."""
+    half = (max_order - 1) // 2
+    for order, both in ((half - 1, False), (half, True)):
+        zone = fresh_zone(6 << (max_order - 1), (), mobility_off=False, max_order=max_order)
+        blocks = []
+        while (page := alloc_pages(zone, GFP_KERNEL, order)) != -1:
+            blocks.append(page)
+        for page in sorted(blocks)[:3:2]:
+            free_pages(zone, page, order)
+        assert alloc_pages(zone, GFP_KERNEL | GFP_MOVABLE, 0) != -1
+        movable = sum(len(kinds[1]) << each for each, kinds in enumerate(free_lists(zone)))
+        assert movable == (1 + both) * 2**order - 1
 
 
 def test_a_bare_machine_has_the_pageblocks_of_its_largest_order():
