@@ -180,7 +180,7 @@ def test_an_unknown_type_of_record_is_passed_over(tmp_path):
     def change(arrays):
         arrays["type"][WHOLE["type"] == 52] = 200
 
-    assert replay(changed(tmp_path, change)).passed
+    assert replay(changed(tmp_path, change), BOARD).passed
 
 
 # -- bombs ----------------------------------------------------------------------------------------------------------
@@ -391,7 +391,7 @@ def any_damage(examples):
 def test_any_damaged_cells_are_refused_or_replayed_to_the_end(tmp_path, cells):
     path = damaged(tmp_path, BEGINNING, cells)
     try:
-        assert replay(path).events > 4000
+        assert replay(path, BOARD).events > 4000
     except UserError as error:
         assert str(error.file) == str(path)
 
