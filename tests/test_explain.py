@@ -18,7 +18,6 @@ from mcsim.kernels.boot import page_owner
 from mcsim.kernels.boot import program as flat
 from mcsim.kernels.linux import nommu, page_alloc, slub
 from mcsim.kernels.linux.gfp import GFP_ATOMIC, GFP_KERNEL
-from mcsim.kernels.linux.memblock import INITMEM_PAGES, m68k_reserved
 from mcsim.model.experiment import load
 from mcsim.report import divergence, mem_info, page_map
 from mcsim.report.blocks import table
@@ -31,6 +30,7 @@ from mcsim.studies.explain.blocks import blocks_of
 from mcsim.studies.explain.divergence import diverge
 from mcsim.studies.explain.one_boot import explain
 from mcsim.studies.explain.timeline import Timeline
+from tests.machines import BOARD, machine
 
 CELLS = (("maple-naive", "32M"), ("tail-free", "32M"), ("linux-6.1.y", "33M"), ("maple-naive", "31M"))
 SOURCE = "C"
@@ -87,7 +87,7 @@ class TestOwners:
             assert counts[page_owner.MAPLE_NODES] == pages[slub.MAPLE_NODE]
             assert counts[page_owner.MAPPING_SLABS] == pages[slub.VM_AREA_STRUCT] + pages[slub.VM_REGION]
             reserved = counts[page_owner.KERNEL_IMAGE] + counts[page_owner.BOOT_TABLES]
-            assert reserved == m68k_reserved(int(ram[:-1]))[:, 1].sum() - INITMEM_PAGES
+            assert reserved == machine(int(ram[:-1])).reserved[:, 1].sum() - BOARD.initmem.pages
             mapped = counts[page_owner.PROCESS_IMAGE] + counts[page_owner.MAPPING]
             assert mapped == walk.boot.memory.nommu.mm[:, nommu.MM_TOTAL_VM].sum()
             assert counts[page_owner.PROCESS_IMAGE] % 113 == 0
@@ -161,7 +161,7 @@ class TestMemInfo:
     )
 
     def test_prints_free_lists_as_the_kernel_does(self) -> None:
-        free = np.zeros((page_alloc.MAX_ORDER, page_alloc.MIGRATE_TYPES), np.int64)
+        free = np.zeros((BOARD.machine.max_order, page_alloc.MIGRATE_TYPES), np.int64)
         for order, blocks in enumerate([(4, 4, 4), (2, 2, 2), (8, 1, 1), (6, 1, 1), (2, 3, 3), (9, 0, 9), (5, 5, 6)]):
             free[order, [page_alloc.MIGRATE_UNMOVABLE, page_alloc.MIGRATE_MOVABLE, page_alloc.MIGRATE_RECLAIMABLE]] = (
                 blocks
@@ -242,13 +242,13 @@ class TestTimeline:
         assert line.time_us == sorted(line.time_us)
 
     def test_in_text_shows_the_least_of_each_span(self) -> None:
-        line = Timeline(7, time_us=[0, 10, 20, 90, 100])
+        line = Timeline(7, BOARD.machine.page_size, time_us=[0, 10, 20, 90, 100])
         assert line.in_steps([5, 3, 4, 9, 9], 10) == [5, 3, 3, 4, 4, 4, 4, 4, 4, 4]
         assert line.in_steps([5, 3, 4, 9, 9], 10, highest=True) == [5, 5, 4, 4, 4, 4, 4, 4, 4, 9]
 
     def test_counts_blocks_inside_larger_ones(self) -> None:
         walk = Walk(task("maple-naive", "32M"), SOURCE, 0)
-        line = Timeline(7)
+        line = Timeline(7, BOARD.machine.page_size)
         line.note(walk)
         assert line.blocks[0] == sum(not each.missing for each in blocks_of(walk.snapshot(), 7))
 
@@ -303,7 +303,7 @@ class TestBlocks:
             walk.step()
         whole = {each.first for each in blocks_of(walk.snapshot(), 7) if not each.missing}
         listed = set()
-        for order in range(7, page_alloc.MAX_ORDER):
+        for order in range(7, BOARD.machine.max_order):
             for migratetype in range(page_alloc.MIGRATE_TYPES):
                 for first in free_list(walk.boot.memory.zone, order, migratetype):
                     listed |= set(range(first, first + (1 << order), 128))
@@ -325,7 +325,7 @@ class TestDivergence:
             for _ in range(events):
                 walk.step()
             zone = walk.boot.memory.zone
-            lists = [[free_list(zone, order, kind) for kind in range(4)] for order in range(page_alloc.MAX_ORDER)]
+            lists = [[free_list(zone, order, kind) for kind in range(4)] for order in range(BOARD.machine.max_order)]
             return lists, zone.order.tolist()
 
         first_lists = first_pages = None
