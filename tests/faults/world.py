@@ -33,6 +33,8 @@ variants = ["maple-naive", "tail-free"]
 ram = ["33M", "34M"]
 boots = {boots}
 seed = 1
+[machine]
+board = "m5208evb"
 [workload]
 file = "program.npz"
 """

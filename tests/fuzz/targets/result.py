@@ -31,6 +31,8 @@ title = "a small result"
 variants = ["maple-naive", "tail-free"]
 ram = ["33M", "34M"]
 boots = 40
+[machine]
+board = "m5208evb"
 [workload]
 file = "small.npz"
 """
