@@ -359,7 +359,7 @@ def test_a_recording_that_ends_too_early_is_refused():
 
 def refusal(path, symbols=None):
     with pytest.raises(UserError) as caught:
-        read_recording(path, symbols, BOARD)
+        read_recording(path, BOARD, symbols)
     assert caught.value.file is not None
     return str(caught.value)
 
@@ -396,7 +396,7 @@ def test_a_recording_without_its_symbols_is_refused(tmp_path):
     assert "no such file" in message
     (tmp_path / "symbols_N.csv").write_text("address,name\n1,a\n")
     assert "not a symbol table" in refusal(path)
-    recording = read_recording(path, RECORDINGS / "symbols_N.csv", BOARD)
+    recording = read_recording(path, BOARD, RECORDINGS / "symbols_N.csv")
     assert recording.symbols == recorded("N_V0_64MB_j0_a").symbols
 
 

@@ -424,7 +424,7 @@ CALLS = [
     ("do = 'munmap', name = 'a', first = 7, pages = 5", (-1, -1, -5), 4),
     ("do = 'munmap', name = 'a'", (-1, -1, -3), 4),
 ]  # fmt: skip
-PREALLOCATING = ("prealloc-early", "mail-both", "linux-6.1.y")
+PREALLOCATING = ("prealloc-early", "mail-both", "linux-6.1.0", "linux-6.1.y")
 
 
 class TestCalls:

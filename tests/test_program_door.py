@@ -175,7 +175,7 @@ def test_a_malformed_program_is_refused_with_the_place(name: str, tmp_path: Path
     program, key, what = MALFORMED[name]
     path = save_unchecked(program, tmp_path / "program.npz")
     with pytest.raises(UserError) as caught:
-        load(path)
+        load(path, BOARD)
     assert caught.value.file == str(path)
     assert (caught.value.key or "").startswith(key)
     assert what in caught.value.what
@@ -285,7 +285,7 @@ def test_the_broken_one_of_a_folder_is_named(tmp_path: Path) -> None:
     RECORDED.save(tmp_path / "good.npz", BOARD)
     save_unchecked(dataclasses.replace(RECORDED, mms=0), tmp_path / "other.npz")
     with pytest.raises(UserError) as caught:
-        load(tmp_path)
+        load(tmp_path, BOARD)
     assert caught.value.file == str(tmp_path / "other.npz")
 
 
@@ -293,7 +293,7 @@ def test_a_folder_of_too_many_requests_is_refused(tmp_path: Path, monkeypatch: p
     RECORDED.save(tmp_path / "one.npz", BOARD)
     monkeypatch.setattr("mcsim.workload.mixture.MAX_REQUESTS", len(RECORDED.op))
     with pytest.raises(UserError, match="holds more than can be simulated"):
-        load(tmp_path)
+        load(tmp_path, BOARD)
 
 
 def test_what_cannot_be_run_is_not_saved(tmp_path: Path) -> None:
