@@ -5,7 +5,7 @@ A request may use several zones; the one with the most memory decides, the arith
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mcsim.errors import UserError
@@ -15,6 +15,10 @@ from mcsim.logs.values import OOM, PROC, REFUSALS, Boot, Log, Report
 from mcsim.model.units import parse_size
 
 USUAL_PAGE = 4096
+PAGES_KB = (4, 8, 16, 32, 64, 128, 256)
+# Where a page size is from, the strongest evidence first. Lengths are whole pages: an odd number of 4 kB are of 4 kB.
+FREE_LIST, COUNTERS, HASH_TABLES, LENGTHS = "free list", "free:N pages and free:NkB", "hash tables", "lengths"
+ASSUMED = "not in the log"
 COSTLY_ORDER = 3  # PAGE_ALLOC_COSTLY_ORDER: above it the kernel gives up rather than reclaim without end
 INCLUSIVE = (6, 4)  # since then the configured order is the largest one; before, one more than that
 MOST_FIT = 100_000
@@ -91,41 +95,65 @@ class Diagnosis:
         return sum(self.blocks[self.order :])
 
 
-def page_size_of(report: Report, boot: Boot | None, log: Log, given: Given) -> tuple[int, str]:
-    """Page size in bytes, and where it is from."""
+@dataclass(frozen=True)
+class Shared:
+    """What one report of a log may tell about the others: page size, by kind of evidence, and number of orders."""
+
+    page_sizes: Mapping[str, int]
+    orders: int
+
+    @classmethod
+    def of(cls, reports: Sequence[Report], boots: Sequence[Boot]) -> Shared:
+        """Of some reports and boots."""
+        found: dict[str, int] = {}
+        for report in reports:
+            for kind, size in _page_sizes(report):
+                found.setdefault(kind, size)
+        for boot in boots:
+            if boot.page_size:
+                found.setdefault(HASH_TABLES, boot.page_size)
+        zones = [zone for report in reports for zone in report.zones]
+        orders = max((len(zone.blocks) for zone in zones if zone.blocks and zone.whole), default=0)
+        return cls(found, orders)
+
+
+def _page_sizes(report: Report) -> Iterator[tuple[str, int]]:
+    """Kind of evidence and bytes."""
+    for zone in report.zones:
+        if zone.page_kb in PAGES_KB:
+            yield FREE_LIST, zone.page_kb * 1024
+    pages = report.counts.get("free", 0)
+    kb = sum(zone.kb.get("free", 0) for zone in report.zones)
+    if pages and kb and kb % pages == 0 and kb // pages in PAGES_KB:
+        yield COUNTERS, kb // pages * 1024
+    if report.bytes and report.bytes % USUAL_PAGE == 0 and report.bytes % (2 * USUAL_PAGE):
+        yield LENGTHS, USUAL_PAGE
+
+
+def _page_size(given: Given, own: Shared, log: Shared) -> tuple[int, str]:
+    """Page size in bytes, and the evidence: the strongest one, of the report itself before others."""
     if given.page_size:
-        return given.page_size, "as given"
-    for each in (report, *log.reports):
-        for zone in each.zones:
-            if zone.page_kb:
-                return zone.page_kb * 1024, "free list"
-    for each in (report, *log.reports):
-        pages = each.counts.get("free", 0)
-        kb = sum(zone.kb.get("free", 0) for zone in each.zones)
-        if pages and kb and kb % pages == 0 and kb // pages in (4, 8, 16, 32, 64):
-            return kb // pages * 1024, "free:N pages and free:NkB"
-    for other in (boot, *log.boots):
-        if other is not None and other.page_size:
-            return other.page_size, "hash tables"
-    for each in (report, *log.reports):
-        if each.bytes and each.bytes % USUAL_PAGE == 0 and each.bytes % (2 * USUAL_PAGE):
-            return USUAL_PAGE, "lengths are whole pages, and this one is of no larger ones"
-    return USUAL_PAGE, "not in the log: 4 kB assumed"
-
-
-def diagnose(report: Report, log: Log, given: Given | None = None) -> Diagnosis:
-    """Explain one report of a log."""
-    given = given or Given()
-    boot = _boot_of(report, log)
-    if report.release is None or given.release:
-        report = replace(report, release=given.release or (boot.release if boot else None))
-    page_size, source = page_size_of(report, boot, log, given)
-    return _Case(report, log, given, boot, page_size, source).diagnosis()
+        return given.page_size, "given"
+    for kind in (FREE_LIST, COUNTERS, HASH_TABLES, LENGTHS):
+        for each in (own, log):
+            if kind in each.page_sizes:
+                return each.page_sizes[kind], kind
+    return USUAL_PAGE, ASSUMED
 
 
 def diagnose_all(log: Log, given: Given | None = None) -> list[Diagnosis]:
     """Explain every report that was kept of a log."""
-    return [diagnose(report, log, given) for report in log.reports]
+    shared = Shared.of(log.reports, log.boots)
+    return [_diagnose(report, log, given or Given(), shared) for report in log.reports]
+
+
+def _diagnose(report: Report, log: Log, given: Given, shared: Shared) -> Diagnosis:
+    boot = _boot_of(report, log)
+    if report.release is None or given.release:
+        report = replace(report, release=given.release or (boot.release if boot else None))
+    own = Shared.of([report], [boot] if boot else [])
+    page_size, source = _page_size(given, own, shared)
+    return _Case(report, given, boot, page_size, source, own.orders or shared.orders).diagnosis()
 
 
 def _boot_of(report: Report, log: Log) -> Boot | None:
@@ -137,8 +165,10 @@ def _boot_of(report: Report, log: Log) -> Boot | None:
 class _Case:
     """The work on one report: each method adds its lines."""
 
-    def __init__(self, report: Report, log: Log, given: Given, boot: Boot | None, page_size: int, source: str) -> None:
-        self.report, self.log, self.given, self.boot = report, log, given, boot
+    def __init__(
+        self, report: Report, given: Given, boot: Boot | None, page_size: int, source: str, columns: int
+    ) -> None:
+        self.report, self.given, self.boot = report, given, boot
         self.page_size, self.source = page_size, source
         self.kb = page_size // 1024
         self.new = rules.since_4_4(report)
@@ -152,17 +182,14 @@ class _Case:
         self.states = rules.states(report, self.request, page_size)
         self.judged = rules.states(report, self.request, page_size, mark) if mark != "min" else self.states
         self.state = max(self.states, key=lambda state: state.size) if self.states else None
-        self.orders = self._orders()
+        self.orders = columns or self._orders()
         self.ram_pages = self._ram_pages()
 
     def _order_of_bytes(self) -> int | None:
         return None if self.report.bytes is None else rules.order_of(self.report.bytes, self.page_size)
 
     def _orders(self) -> int | None:
-        """How many orders the kernel has: the columns of its lists, else as given."""
-        columns = _columns([self.report]) or _columns(self.log.reports)
-        if columns:
-            return columns
+        """How many orders the kernel has, where no list shows it."""
         if self.given.max_order is None:
             return None
         numbers = [int(each) for each in (self.report.release or "").split("-")[0].split(".")[:2] if each.isdigit()]
@@ -340,7 +367,7 @@ class _Case:
                     f"{self.pages} pages of {self.kb} kB need a block of {block} (order {self.order}, "
                     f"{size_words(block * self.kb)}); {trimmed} kB of it are trimmed"
                 )
-        if self.source.startswith("not"):
+        if self.source == ASSUMED:
             self.beside.append("page size: not in the log, 4 kB assumed (--page-size)")
         self._lists()
         free, without_user = report.counts.get("free"), report.counts.get("free_count")
@@ -485,8 +512,8 @@ class _Case:
             )
             block = size_words(self.kb << order)
             self.helps.append(
-                f"dropping page cache: {pages * self.kb} kB, in single pages: a block of {block} only where {1 << order} "
-                f"neighbours are all free then{costly}{unevictable}"
+                f"dropping page cache: {pages * self.kb} kB, in single pages: a block of {block} only where "
+                f"{1 << order} neighbours are all free then{costly}{unevictable}"
             )
 
     def fit(self) -> None:
@@ -502,12 +529,6 @@ class _Case:
         served = rules.fit(self.state, pages, self.new, MOST_FIT)
         whole = sum(count >> 0 << each - order for each, count in enumerate(self.state.blocks) if each >= order)
         self.helps.append(f"fit: {text}; {served} more fit now ({whole} blocks of that order are in the free ones)")
-
-
-def _columns(reports: Sequence[Report]) -> int:
-    """The length of the longest list that is whole."""
-    zones = [zone for report in reports for zone in report.zones]
-    return max((len(zone.blocks) for zone in zones if zone.blocks and zone.whole), default=0)
 
 
 def _times(number: int) -> str:

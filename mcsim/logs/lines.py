@@ -14,7 +14,8 @@ from datetime import UTC, datetime
 from typing import IO, NamedTuple
 
 BLOCK = 1 << 16  # bytes
-LONGEST = 1 << 14  # bytes of a line; what is longer comes in parts
+LONGEST = 1 << 16  # bytes of a line of the file; what is longer comes in parts
+LONGEST_LINE = 1 << 12  # characters of a line of the kernel
 LONGEST_SOFT = 40  # lines that a mailer may have made of one
 MAILER = 80  # columns: a soft line break ("=") stands before that
 
@@ -76,8 +77,8 @@ PREFIX = re.compile(
     re.VERBOSE,
 )
 # A line that another one was printed into: the second begins with a level or a time.
-INSIDE = re.compile(r"(?<=\S)(?=<\d>(?:\[|\w))|(?<=[^\s<>])\s*(?=(?:<\d>)?\[ *\d{1,6}\.\d{6}\])")
-ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07]*\x07|.)?")
+INSIDE = re.compile(r"(?<=.)(?=<\d>(?:\[|\w))|(?<=[^\s<>])\s*(?=(?:<\d>)?\[ *\d{1,6}\.\d{6}\])")
+ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07]{0,256}\x07|.)?")
 CONTROLS = dict.fromkeys([*range(32), *range(127, 160)], " ")
 ENTITIES = (("&lt;", "<"), ("&gt;", ">"), ("&nbsp;", " "), ("&quot;", '"'), ("&#39;", "'"), ("&amp;", "&"))
 LIST_TOTAL = re.compile(rb"\s*\d{1,15}[kK]B\s*$")
@@ -183,7 +184,7 @@ def cleaned(number: int, raw: bytes) -> list[Line]:
     for printed in INSIDE.split(text) if "<" in text or text.count("[") > 1 else (text,):
         time_of_part, rest = _without_prefix(printed)
         time = time if time_of_part is None else time_of_part
-        found += [Line(number, time, piece.strip()) for piece in _pieces(rest)]
+        found += [Line(number, time, piece.strip()[:LONGEST_LINE]) for piece in _pieces(rest)]
     return found
 
 

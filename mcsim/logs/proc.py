@@ -16,9 +16,9 @@ from mcsim.logs.values import PROC, Report, Zone
 FEWEST_ORDERS = 8  # of a kernel that has types of pageblocks, of which there are fewer
 QUIET = 60  # lines of other kinds: then a report has ended
 
-ROW = re.compile(r"(?:Node +(\d{1,4}), +)?zone +(\w+) *((?: +>?\d{1,15}){4,64})$")
+ROW = re.compile(r"(?:(?:Node +(\d{1,4}), +)?zone +|^(?=DMA|Normal|HighMem|Movable))(\w+):?((?: +>?\d{1,15}){4,64})$")
 BARE = re.compile(r"^((?:>?\d{1,15} +){7,63}>?\d{1,15})$")
-TYPE_ROW = re.compile(r"Node +(\d{1,4}), +zone +(\w+), +type +(\S+) *((?: +>?\d{1,15}){4,64})$")
+TYPE_ROW = re.compile(r"Node +(\d{1,4}), +zone +(\w+), +type +(\S+)((?: +>?\d{1,15}){4,64})$")
 HEAD = re.compile(r"^Node +(\d{1,4}), +zone +(\w+)$")
 BLOCK_ORDER = re.compile(r"Page block order: +(\d{1,3})|Pages per block: +\d+")
 TYPES_HEAD = re.compile(r"^Number of (?:mixed )?blocks type|^Free pages count per migrate type")
@@ -82,7 +82,7 @@ class ProcReader:
 
     def take(self, line: Line) -> bool:
         """Read one line; whether it is understood."""
-        if not self.open and "zone" not in line.text and "buddyinfo" not in line.text and "Page block" not in line.text:
+        if not self.open and not any(word in line.text for word in ("zone", "buddyinfo", "Page block")):
             return False
         if self._row(line) or self._type_row(line) or self._head(line) or self._figures(line.text) or self._other(line):
             self._quiet = 0

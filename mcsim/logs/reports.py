@@ -52,12 +52,13 @@ TAIL = (
     ),
 )
 
-HEADER = re.compile(r"(?:(.*?):? )?page allocation failure[.:] *order:(-?\d{1,3}), *mode:(0x[0-9a-f]{1,16})?(.*)")
-KILLER = re.compile(r"(?:(.*?) invoked )?oom-killer: *gfp_mask=(0x[0-9a-f]{1,16})?(.*?), *order=(-?\d{1,3})")
+HEADER = re.compile(r"page allocation failure[.:] *order:(-?\d{1,3}), *mode:(0x[0-9a-f]{1,16})?(.*)")
+KILLER = re.compile(r"oom-killer: *gfp_mask=(0x[0-9a-f]{1,16})?(.*?), *order=(-?\d{1,3})")
+OLD_KILLER = re.compile(r"^oom-killer: gfp_mask=(0x[0-9a-f]{1,16})()()$")
 NAMES = re.compile(r"^\(([A-Za-z_|0-9]+)\)")
-LENGTH = re.compile(r"Allocation of length (\d{1,20}) from process (\d{1,10})(?: \((.*)\))? failed")
+LENGTH = re.compile(r"Allocation of length (\d{1,20}) from process (\d{1,10})(?: \((.{0,64}?)\))? failed")
 CPU = re.compile(
-    r"(?:CPU: \d+ )?(?:UID: \d+ )?\bP[Ii][Dd]: (\d{1,10}),? [Cc]omm: (.*?)"
+    r"(?:CPU: \d+ )?(?:UID: \d+ )?\bP[Ii][Dd]: (\d{1,10}),? [Cc]omm: (.{0,64}?)"
     r"(?:,? (?:Not tainted|Tainted: [A-Z]?[A-Z ]*?)(?: +([0-9]\S*)(?: .*)?| *)(?: #\d.*)?)?$"
 )
 RELEASE = re.compile(r"^(\d{1,2}\.\d{1,3}\S*)")
@@ -65,7 +66,9 @@ GAVE_UP = re.compile(
     r"Unable to allocate RAM for process [a-z/]+, errno -?\d+|couldn't execute it \(error -12\)|"
     r"Failed to execute \S+ \(error -12\)"
 )
-WARNING = re.compile(r"mm/page_alloc\.c:\d+ (?:at )?(?:__alloc_pages(?:_nodemask|_noprof)?|__alloc_frozen\w+)\+")
+WARNING = re.compile(
+    r"WARNING: .*mm/page_alloc\.c:\d+ +(?:$|0x|\[<|__alloc_pages(?:_nodemask|_noprof)?\+|__alloc_frozen\w+\+)"
+)
 TRACE = re.compile(
     r"\+0x[0-9a-f]+|\[<|^Call [Tt]race|^Stack|^[0-9a-f ]{8,}$|^Hardware name|per-cpu:|\bhigh \d+, batch|^CPU +\d+: hi:|"
     r"^Tainted:|^ ?Modules linked|-+\[|^0x[0-9a-f]+$"
@@ -306,16 +309,16 @@ class ReportReader:
         found = HEADER.search(line.text)
         if found is None:
             return False
-        names = NAMES.search(found[4])
-        order = int(found[2])
+        names = NAMES.search(found[3])
+        order = int(found[1])
         self._begin(
             Draft(
                 line.number,
                 FAILURE,
                 line.time,
-                process=_comm(found[1]),
+                process=_comm(line.text[: found.start()]),
                 order=order if order >= 0 else None,
-                gfp=int(found[3], 16) if found[3] else None,
+                gfp=int(found[2], 16) if found[2] else None,
                 gfp_names=tuple(names[1].split("|")) if names else (),
             )
         )
@@ -326,19 +329,19 @@ class ReportReader:
         return True
 
     def _killer(self, line: Line) -> bool:
-        found = KILLER.search(line.text)
+        found = KILLER.search(line.text) or OLD_KILLER.search(line.text)
         if found is None:
             return False
-        names = NAMES.search(found[3])
-        order = int(found[4])
+        names = NAMES.search(found[2])
+        order = int(found[3] or 0)
         self._begin(
             Draft(
                 line.number,
                 OOM,
                 line.time,
-                process=_comm(found[1]),
+                process=_comm(line.text[: found.start()].replace(" invoked ", "")),
                 order=order if order >= 0 else None,  # -1: somebody has pressed a key
-                gfp=int(found[2], 16) if found[2] else None,
+                gfp=int(found[1], 16) if found[1] else None,
                 gfp_names=tuple(names[1].split("|")) if names else (),
             )
         )

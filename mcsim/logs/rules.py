@@ -15,7 +15,9 @@ from mcsim.logs.values import Report, Zone
 
 ZONES = ("DMA", "DMA32", "Normal", "HighMem", "Movable", "Device")  # as the kernel orders them
 GFP_DMA, GFP_HIGHMEM, GFP_DMA32, GFP_MOVABLE = 1, 2, 4, 8
-OLD_GFP_HIGH, OLD_GFP_WAIT = 0x20, 0x10
+GFP_HIGH = 0x20
+OLD_GFP_WAIT, OLD_GFP_NOMEMALLOC = 0x10, 0x10000  # before 4.4
+NEW_GFP_ATOMIC, NEW_GFP_RECLAIM = 0x80000, 0x2400000  # 4.4 and 4.5, which print no names yet
 FRAGMENTED, EXHAUSTED, TOO_BIG, WATERMARK, UNDECIDED = "fragmented", "exhausted", "too-big", "watermark", "undecided"
 PASSES = "passes"  # of a zone as printed: then the report does not show the moment of the refusal
 
@@ -51,8 +53,9 @@ def request_of(report: Report, order: int) -> Request:
         high = "GFP_ATOMIC" in names or "__GFP_HIGH" in names
         harder = ("GFP_ATOMIC" in names or "__GFP_ATOMIC" in names) and "__GFP_NOMEMALLOC" not in names
     else:
-        high = bool(gfp & OLD_GFP_HIGH)
-        harder = report.gfp is not None and not gfp & OLD_GFP_WAIT and report.order is not None
+        high = bool(gfp & GFP_HIGH)
+        old = bool(report.gfp) and not gfp & (OLD_GFP_WAIT | OLD_GFP_NOMEMALLOC)
+        harder = bool(gfp & NEW_GFP_ATOMIC) if gfp & NEW_GFP_RECLAIM else old
     return Request(order, highest, high, harder, movable)
 
 

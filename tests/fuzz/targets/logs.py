@@ -51,8 +51,13 @@ def _bend(choices: Choices, lines: list[str]) -> None:
     place, other = choices.below(len(lines)), choices.below(len(lines))
     line = lines[place]
     numbers = [found.span() for found in re.finditer(r"\d+", line)]
-    kind = choices.below(8)
-    if kind < 3 and numbers:
+    kind = choices.below(9)
+    if kind == 8:  # what makes a careless pattern slow
+        start, length = choices.below(len(line) + 1), 1 + choices.below(20)
+        lines[place] = (
+            line[:start] + (line[start : start + length] or " ") * choices.pick((2, 100, 10_000)) + line[start:]
+        )
+    elif kind < 3 and numbers:
         start, end = choices.pick(numbers)
         lines[place] = line[:start] + str(choices.pick(WHOLE)) + line[end:]
     elif kind == 3:
