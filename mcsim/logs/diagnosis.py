@@ -422,8 +422,11 @@ class _Case:
         if verdict == TOO_BIG and self.orders is not None and order >= self.orders:
             self.helps.append(
                 f"MAX_ORDER: {order + 1} orders would be needed, 0 to {order} (CONFIG_ARCH_FORCE_MAX_ORDER={order} "
-                f"since 6.4, {order + 1} before; it must fit the memory)"
+                f"since 6.4, {order + 1} before){self._largest_bank(order)}"
             )
+        if verdict == TOO_BIG:
+            self._largest_ever()
+            return
         self._half(order)
         if self.state is None:
             return
@@ -435,6 +438,22 @@ class _Case:
             self._page_cache(order, verdict)
         if verdict == FRAGMENTED:
             self.helps.append("min_free_kbytes: no value helps, as there is no block to be given")
+
+    def _largest_bank(self, order: int) -> str:
+        """Whether memory has room for such a block at all."""
+        sizes = [end + 1 - start for _, start, end in self.boot.ranges] if self.boot else []
+        if not sizes:
+            return ""
+        fits = "holds" if max(sizes) >= self.page_size << order else "does not hold"
+        return f"; the largest bank, {size_words(max(sizes) // 1024)}, {fits} such a block"
+
+    def _largest_ever(self) -> None:
+        """What this kernel could serve in one piece, if all were free."""
+        limits = [self.orders, None if self.ram_pages is None else self.ram_pages.bit_length()]
+        order = min((each for each in limits if each), default=0) - 1
+        if order >= 0:
+            size = size_words(self.kb << order)
+            self.helps.append(f"asking for {size} at most: no block of this kernel is larger (order {order})")
 
     def _half(self, order: int) -> None:
         """Asking for less: the next smaller block."""

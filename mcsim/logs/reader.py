@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -94,13 +92,13 @@ def read_text(text: str | bytes, unread: bool = False) -> Log:
 
 def read_stream(file: IO[bytes], name: str, unread: bool = False) -> Log:
     """`read` of an open file. UserError if it holds nothing that a reader knows, or cannot be read to its end."""
-    with _readable(name):
+    with files.readable(name, LOOKED_FOR):
         return _found(read(file, unread), name)
 
 
 def read_file(path: str | Path, unread: bool = False) -> Log:
     """`read_stream` of a plain, gzip or xz file."""
-    with _readable(path), files.open_packed(path) as file:
+    with files.readable(path, LOOKED_FOR), files.open_packed(path) as file:
         return _found(read(file, unread), str(path))
 
 
@@ -108,13 +106,3 @@ def _found(log: Log, name: str) -> Log:
     if log.empty:
         raise UserError(f"no memory report and no boot line in {log.lines:,} lines", file=name, valid=LOOKED_FOR)
     return log
-
-
-@contextmanager
-def _readable(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise UserError("no such file", file=path, valid=LOOKED_FOR) from None
-    except files.READ_ERRORS as error:
-        raise UserError(f"cannot be read: {files._reason(error)}", file=path, valid=LOOKED_FOR) from None
