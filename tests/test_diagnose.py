@@ -288,6 +288,22 @@ def made(order: int, blocks: list[str], mode: str = "0xcc0(GFP_KERNEL)", zone: s
     return mcsim.diagnose(text, release="6.1")["reports"][0]
 
 
+@pytest.mark.parametrize(
+    ("line", "pid", "process", "release"),
+    [
+        ("CPU: 0 UID: 0 PID: 25 Comm: ls Not tainted 6.15.0 #2 NONE", 25, "ls", "6.15.0"),
+        ("Pid: 1, comm: swapper Tainted: G        W    3.6.0-rc2+ #228", 1, "swapper", "3.6.0-rc2+"),
+        ("Pid: 512, comm: insmod Not tainted (2.6.31-rc7 #5)", 512, "insmod", "2.6.31-rc7"),
+        ("CPU: 1 PID: 9 Comm: kworker/0:1 Tainted: [W]=WARN 6.13.1 #1", 9, "kworker/0:1", "6.13.1"),
+        ("CPU: 1 PID: 9 Comm: a b\nTainted: G 5.4.0", 9, "a b", None),
+        ("CPU: 0 PID: 67 Comm: free Not tainted\n3.19.0-dirty #64", 67, "free", "3.19.0-dirty"),
+    ],
+)
+def test_the_line_that_names_process_and_release(line: str, pid: int, process: str, release: str | None) -> None:
+    report = mcsim.diagnose(HEAD.format(order=4, mode="0xcc0") + line)["reports"][0]
+    assert (report["pid"], report["process"], report["release"]) == (pid, process, release)
+
+
 class TestRules:
     def test_blocks_kept_for_atomic_requests_are_refused_to_others(self) -> None:
         blocks = ["0", "0", "0", "64(H)", "0"]

@@ -57,10 +57,8 @@ KILLER = re.compile(r"oom-killer: *gfp_mask=(0x[0-9a-f]{1,16})?(.*?), *order=(-?
 OLD_KILLER = re.compile(r"^oom-killer: gfp_mask=(0x[0-9a-f]{1,16})()()$")
 NAMES = re.compile(r"^\(([A-Za-z_|0-9]+)\)")
 LENGTH = re.compile(r"Allocation of length (\d{1,20}) from process (\d{1,10})(?: \((.{0,64}?)\))? failed")
-CPU = re.compile(
-    r"(?:CPU: \d+ )?(?:UID: \d+ )?\bP[Ii][Dd]: (\d{1,10}),? [Cc]omm: (.{0,64}?)"
-    r"(?:,? (?:Not tainted|Tainted: [A-Z]?[A-Z ]*?)(?: +([0-9]\S*)(?: .*)?| *)(?: #\d.*)?)?$"
-)
+CPU = re.compile(r"\bP[Ii][Dd]: (\d{1,10}),? [Cc]omm: (.{0,64}?)(?:,? (?:Not tainted|Tainted:)(.*))?$")
+ITS_RELEASE = re.compile(r"(?<![\w.])(\d{1,2}\.\d{1,3}[^\s)]*)")
 RELEASE = re.compile(r"^(\d{1,2}\.\d{1,3}\S*)")
 GAVE_UP = re.compile(
     r"Unable to allocate RAM for process [a-z/]+, errno -?\d+|couldn't execute it \(error -12\)|"
@@ -370,14 +368,15 @@ class ReportReader:
         found = CPU.search(line.text)
         if found is None:
             return False
-        if found[3]:
-            self.release = found[3]
+        release = ITS_RELEASE.search(found[3] or "")
+        if release:
+            self.release = release[1]
         draft = self.draft
         if draft is not None and not draft.dump.zones and draft.kind in (FAILURE, OOM):
             draft.pid = int(found[1]) if draft.pid is None else draft.pid
             draft.process = found[2].strip() or draft.process
-            draft.release = found[3] or draft.release
-            self._wants_release = found[3] is None and "ainted" in line.text
+            draft.release = release[1] if release else draft.release
+            self._wants_release = release is None and found[3] is not None
         return True
 
     def _warning(self, line: Line) -> bool:
