@@ -8,11 +8,12 @@ In Python::
     mcsim.compare(result, baseline="maple-naive")  # another: each variant against that one, boot by boot
     mcsim.explain("mail-2022", variant="maple-naive", ram="33M").save(Path("boot"))  # why one boot failed
     mcsim.explain("mail-2022", variant="maple-naive", ram="33M", boots=2000)  # whose pages break the blocks
+    mcsim.diagnose(Path("console.txt").read_text())["reports"]  # what a real kernel's log says
 
 The `mcsim` command does the same; both read the same experiment files and write the same result folders.
 """
 
-from mcsim.api import compare, explain, load, merge, min_ram, rare, run, sensitivity
+from mcsim.api import compare, diagnose, explain, load, merge, min_ram, rare, run, sensitivity
 from mcsim.errors import InvariantViolatedError, UserError
 
 __version__ = "0.1.0"
@@ -21,6 +22,7 @@ __all__ = [
     "UserError",
     "__version__",
     "compare",
+    "diagnose",
     "explain",
     "load",
     "merge",

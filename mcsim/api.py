@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import mcsim.run  # noqa: F401 - the package first, so that the name `mcsim.run` stays the function below
 from mcsim.errors import UserError
@@ -310,6 +310,32 @@ def explain(
     if boot is not None or compare is not None:
         raise UserError("go with one boot", key="--boot, --compare", valid="one boot; leave out --boots")
     return _owners(loaded, variant, ram, boots, level, workers, progress)
+
+
+def diagnose(
+    text: str | bytes,
+    *,
+    release: str | None = None,
+    page_size: str | None = None,
+    max_order: int | None = None,
+    fit: str | None = None,
+) -> dict[str, Any]:
+    """What a kernel log says: why requests for memory were refused, by arithmetic on the log alone.
+
+    `text` is the log (docs/diagnose.md says what is read). The other arguments say what the log may not: the kernel's
+    release ("3.19"), its page size ("8K") and largest order; `fit` ("218K") asks how many more programs of that size
+    fit. Returns one file of the document that `mcsim diagnose --json` prints: `["reports"][0]["verdict"]`, and so on.
+    UserError if the text holds nothing that is known, or for any bad argument.
+    """
+    from mcsim.logs import reader
+    from mcsim.logs.diagnosis import diagnose_all, given
+    from mcsim.logs.document import of_file
+    from mcsim.logs.trend import trend
+
+    known = given(release, fit, page_size, max_order)
+    log = reader.read_text(text)
+    diagnoses = diagnose_all(log, known)
+    return of_file(None, log, diagnoses, trend(diagnoses))
 
 
 def _one_boot(

@@ -180,6 +180,17 @@ def read_lines(
         raise UserError(what, file=path, valid=valid) from None
 
 
+@contextmanager
+def readable(path: str | Path, valid: str | None = None) -> Iterator[None]:
+    """Around whatever reads `path`: what the system refuses, and what cannot be unpacked, is a UserError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError("no such file", file=path, valid=valid) from None
+    except READ_ERRORS as error:
+        raise UserError(f"cannot be read: {_reason(error)}", file=path, valid=valid) from None
+
+
 def open_packed(path: str | Path) -> IO[bytes]:
     """A file to read from, unpacked if its first bytes say gzip or xz. Raises OSError."""
     file = Path(path).open("rb")  # noqa: SIM115 - the caller closes it

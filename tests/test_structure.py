@@ -37,7 +37,7 @@ ARROWS = {
     "run": f"{FLOOR} {DATA} stats simulator store kernels.jit.cache",
     "studies": f"{FLOOR} {DATA} stats simulator store run",
     "fidelity": f"{FLOOR} {DATA} stats simulator store run studies kernels.linux kernels.probe kernels.boot.program",
-    "report": f"{FLOOR} {DATA} stats store studies fidelity simulator.values kernels.linux.gfp",
+    "report": f"{FLOOR} {DATA} stats store studies fidelity logs simulator.values kernels.linux.gfp",
     "api": f"{FLOOR} {DATA} {ENGINES} report",
     "": f"{FLOOR} api",  # `import mcsim`
     "cli": f"{FLOOR} {DATA} {ENGINES} report api mcsim",

@@ -15,6 +15,7 @@ import click
 
 from mcsim.cli.check import check
 from mcsim.cli.compare_command import compare
+from mcsim.cli.diagnose_command import diagnose
 from mcsim.cli.explain_command import explain
 from mcsim.cli.import_command import import_command
 from mcsim.cli.list_command import list_command
@@ -60,7 +61,7 @@ def cli() -> None:
     """
 
 
-cli.add_section("Ask", run, report, compare, explain, plan, min_ram, sensitivity, rare)
+cli.add_section("Ask", run, report, compare, explain, plan, min_ram, sensitivity, rare, diagnose)
 cli.add_section("Own board", new, import_command, list_command)
 cli.add_section("Trust", check)
 cli.add_section("Keep", merge)

@@ -28,6 +28,7 @@ TARGETS = (
     "result",
     "journal",
     "options",
+    "logs",
 )
 # Of 100 inputs so many are Hypothesis' (which makes a finding small) and atheris' (which follows coverage). The rest
 # are counted: a finding among these is made again from its number alone.
