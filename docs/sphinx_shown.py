@@ -135,7 +135,7 @@ class Written(FromCommands):
         path = self.folder() / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n", encoding="utf-8")
-        block = self.block(text, path.suffix[1:], "file")
+        block = self.block(text, path.suffix[1:].replace("txt", "text"), "file")
         caption = nodes.caption("", "", nodes.literal(name, name))
         return [nodes.container("", caption, block, literal_block=True, classes=["literal-block-wrapper"])]
 
