@@ -135,6 +135,18 @@ def compare(
     return compare_result(loaded, baseline, ram=ram, delta=delta, level=level, peeking=peeking)
 
 
+def compare_counts(
+    counts: Iterable[tuple[int, int]], *, labels: Iterable[str] = (), level: float = 0.95
+) -> pl.DataFrame:
+    """Counts of failures, as `[(0, 3), (3, 4)]` of boots, against each other without a model: a row for each pair.
+
+    `mcsim.studies.counts.compare_counts` explains the columns. UserError for any bad input.
+    """
+    from mcsim.studies.counts import compare_counts as compare_pairs
+
+    return compare_pairs(counts, labels=labels, level=level)
+
+
 def merge(sources: Iterable[str | Path], out: str | Path) -> Result:
     """The union of results of one experiment (parts, or runs on several machines) in the new folder `out`.
 

@@ -23,7 +23,7 @@ EXIT_WORSE, EXIT_UNDECIDED = 1, 3
     epilog="Exit code with --gate: 0 every row is better or equivalent, 1 some row differs for the worse, 3 none does "
     "but some row is undecided (more boots, or a larger --delta). Without it always 0; 2 bad input.",
 )
-@click.argument("result", type=click.Path(path_type=Path))
+@click.argument("what", nargs=-1, required=True, metavar="RESULT | FAILURES/BOOTS...")
 @click.option("--baseline", metavar="V", help="The variant that all others are compared with.")
 @click.option("--counts", type=click.Path(path_type=Path), metavar="FILE", help="Compare counts of real boots instead.")
 @options.sizes
@@ -33,11 +33,12 @@ EXIT_WORSE, EXIT_UNDECIDED = 1, 3
 @options.level
 @click.option("--peeking", is_flag=True, help="Verdicts that hold although the run was looked at, or stopped, early.")
 @click.option("--gate", is_flag=True, help="Tell the verdict by the exit code, for CI.")
-@options.output(forms=["text", "csv"])
+@click.option("--label", "labels", multiple=True, metavar="NAME", help="Of each FAILURES/BOOTS, in order (repeatable).")
+@options.output(forms=["text", "csv", "markdown"], text="What is printed; csv has all columns. markdown: counts only.")
 @click.pass_context
 def compare(
     context: click.Context,
-    result: Path,
+    what: tuple[str, ...],
     baseline: str | None,
     counts: Path | None,
     ram: tuple[str, ...],
@@ -45,6 +46,7 @@ def compare(
     level: float,
     peeking: bool,
     gate: bool,
+    labels: tuple[str, ...],
     form: str,
 ) -> None:
     """Compare the variants of RESULT with a baseline, boot by boot: which differ, which are equivalent?
@@ -54,17 +56,28 @@ def compare(
     With --counts, failure counts of real boots (CSV: env,variant,ram_mb,jitter,boots,failures,use) are compared with
     the simulated boots of the same kernel, or with those of --baseline.
 
+    Without a RESULT, two or more counts are compared with each other, and no model is asked.
+
     \b
     Examples:
       mcsim compare results/mail-2022 --baseline maple-naive
       mcsim compare results/mail-2022 --baseline maple-naive --ram 32M --gate
       mcsim compare results/mail-2022 --counts real-boots.csv
+      mcsim compare 0/3 3/4 --label patched --label before
     """
     import mcsim
     from mcsim.files import csv_of
     from mcsim.report.comparison import counts_page, page
 
-    loaded = mcsim.load(result)
+    if _are_counts(what):
+        why = "with a RESULT: counts have no baseline that a difference could be worse than"
+        options.refuse(context, why, "baseline", "counts", "ram", "delta", "peeking", "gate")
+        _print_pairs(what, labels, level, form)
+        return
+    options.refuse(context, "with counts, as 0/3 3/4", "labels")
+    if form == "markdown":
+        raise UserError("is for counts, as 0/3 3/4", key="--format", valid="text, csv")
+    loaded = mcsim.load(what[0])
     if counts is not None:
         if peeking:
             raise UserError("does not go with --counts", key="--peeking", valid="one of them")
@@ -84,6 +97,29 @@ def compare(
         click.echo(show(frame, f"{loaded.experiment.name}, seed {loaded.experiment.seed}"), nl=False)
     if gate:
         context.exit(gate_code(frame))
+
+
+def _are_counts(what: tuple[str, ...]) -> bool:
+    """The first word decides. UserError if the others do not go with it."""
+    from mcsim.studies.counts import VALID, is_count
+
+    kinds = [is_count(each) for each in what]
+    if kinds[0]:
+        if not all(kinds):
+            raise UserError("does not go with counts", key=what[kinds.index(False)], valid=VALID)
+        return True
+    if len(what) > 1:
+        raise UserError("does not go with a RESULT", key=what[1], valid="one RESULT, or counts alone, as 0/3 3/4")
+    return False
+
+
+def _print_pairs(what: tuple[str, ...], labels: tuple[str, ...], level: float, form: str) -> None:
+    from mcsim.files import csv_of
+    from mcsim.report.counts import markdown, page
+    from mcsim.studies.counts import compare_counts, read_count
+
+    frame = compare_counts([read_count(each) for each in what], labels=labels, level=level)
+    click.echo({"text": page, "csv": csv_of, "markdown": markdown}[form](frame), nl=False)
 
 
 def _counts(

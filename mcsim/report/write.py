@@ -87,7 +87,7 @@ def markdown(result: Result, level: float = 0.95) -> str:
     experiment = result.experiment
     again = ["mcsim", "run", experiment.name, "--seed", str(experiment.seed), "--boots", str(max(summary["boots"]))]
     lines = [
-        f"# {_plain(experiment.title or experiment.name)}",
+        f"# {plain(experiment.title or experiment.name)}",
         "",
         "![P(OOM) against RAM](p_oom.svg)",
         "",
@@ -96,16 +96,16 @@ def markdown(result: Result, level: float = 0.95) -> str:
         *(f"- {line}" for line in text.same_boots(result)),
         f"- Failures: {text.classes(summary)}.",
         *(f"- {line}" for line in text.method(summary, level)),
-        *(f"- {_plain(line)}" for line in result.missing()),
+        *(f"- {plain(line)}" for line in result.missing()),
         "",
         *(_mail(level) if mail.belongs_beside(experiment) else []),
         "## Variants",
         "",
-        *(f"- {_code(each.name)}: {_plain(each.description)}" for each in experiment.variants),
+        *(f"- {_code(each.name)}: {plain(each.description)}" for each in experiment.variants),
         "",
         "## Provenance",
         "",
-        *(f"- {_plain(line)}" for line in text.provenance(result)),
+        *(f"- {plain(line)}" for line in text.provenance(result)),
         "- outcomes per boot: `chunks/`, experiment as it was read: `experiment.toml`, versions and times: "
         "`manifest.json`",
         "",
@@ -120,7 +120,7 @@ def _matrix(result: Result, level: float) -> list[str]:
     names = list(dict.fromkeys(summary["variant"]))
     cells = {(row["variant"], row["ram"]): row for row in summary.iter_rows(named=True)}
     sizes = list(dict.fromkeys(summary.sort("ram_bytes")["ram"]))
-    lines = ["| RAM | " + " | ".join(map(_plain, names)) + " |", "|---|" + "---|" * len(names)]
+    lines = ["| RAM | " + " | ".join(map(plain, names)) + " |", "|---|" + "---|" * len(names)]
     for size in sizes:
         row = [size]
         for name in names:
@@ -135,7 +135,7 @@ def _matrix(result: Result, level: float) -> list[str]:
     return lines
 
 
-def _plain(words: str) -> str:
+def plain(words: str) -> str:
     """Text of a user as one line that Markdown and HTML show as it is."""
     escaped = re.sub(r"[\\`*_{}\[\]<>#|&~]", r"\\\g<0>", one_line(words).strip())
     # What would begin a list, a heading or a rule at the start of a line.
@@ -145,4 +145,4 @@ def _plain(words: str) -> str:
 def _code(words: str) -> str:
     """A name or a command as code; as plain text where its own signs would end that."""
     line = one_line(words)
-    return _plain(line) if "`" in line else f"`{line}`"
+    return plain(line) if "`" in line else f"`{line}`"
