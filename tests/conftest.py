@@ -92,8 +92,8 @@ FIRST = files(
 # Files whose tests run no kernel, nor does a process that they start: make test-bounds leaves them out, as there is no
 # index to check. Kernels refuse to be called where they run.
 WITHOUT_KERNELS = files(
-    "browser cli compare counts dask diagnose docs faults_store files html merge min_ram model plan progress report run "
-    "selftest sensitivity sequences shard stats stop structure toml_door verify wheel words workers"
+    "browser cli compare counts dask diagnose docs faults_store files html merge min_ram model plan progress report "
+    "run selftest sensitivity sequences shard stats stop structure toml_door verify wheel words workers"
 )
 
 # Why a test may be skipped; reasons that only begin so are meant, too. Any other fails the session.

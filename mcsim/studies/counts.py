@@ -31,6 +31,7 @@ class Count(NamedTuple):
     boots: int
 
     def __str__(self) -> str:
+        """As it is written on the command line."""
         return f"{self.failures}/{self.boots}"
 
 
