@@ -80,13 +80,13 @@ def compare_counts(
     `labels` name the counts, one each; without them they are A, B, C and so on.
 
     Columns: label, failures, boots, p, low and high (exact interval, Clopper-Pearson), each once as `first_label` and
-    so on and once as `second_label` and so on; then difference (second p - first p), low, high (Newcombe), fisher (p-value), boschloo (p-value; missing above 200 boots
-    of both), p_value (the latter where it is there), adjusted (Holm, over all rows), verdict (differs, undecided),
-    boots_needed (of each, to decide an undecided pair with power 0.8 by Fisher's test at the level corrected for the
-    number of rows; missing for pairs that differ, for equal shares, above 10^9, and where the planned
-    shares do not differ the way that the observed ones do), first_planned and second_planned (the shares it is for:
-    those observed, but (k + 1/2) / (n + 1) for none or all of n), level. UserError for any
-    bad input.
+    so on and once as `second_label` and so on; then difference (second p - first p), low, high (Newcombe), fisher
+    (p-value), boschloo (p-value; missing above 200 boots of both), p_value (the latter where it is there), adjusted
+    (Holm, over all rows), verdict (differs, undecided), boots_needed (of each, to decide an undecided pair with power
+    0.8 by Fisher's test at the level corrected for the number of rows; missing for pairs that differ, for equal shares,
+    above 10^9, and where the planned shares do not differ the way that the observed ones do), first_planned and
+    second_planned (the shares it is for: those observed, but (k + 1/2) / (n + 1) for none or all of n), level.
+    UserError for any bad input.
     """
     import polars as pl
 
