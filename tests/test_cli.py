@@ -204,7 +204,7 @@ def test_the_first_help_fits_a_screen_and_names_every_command_once_in_its_sectio
             section.append(line.split()[0])
     found.pop("Options")
     assert found == {
-        "Ask": ["run", "report", "compare", "explain", "plan", "min-ram", "sensitivity", "rare"],
+        "Ask": ["run", "report", "compare", "explain", "plan", "min-ram", "sensitivity", "rare", "diagnose"],
         "Own board": ["new", "import", "list"],
         "Trust": ["check"],
         "Keep": ["merge"],
