@@ -70,8 +70,8 @@ def test_a_page_is_filled_between_its_marks(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(fill, "ROOT", tmp_path)
     part = fill.Part("page.md", "x", "words", "{number}", shows_command=True)
     monkeypatch.setattr(fill, "PARTS", {"words": (part,)})
+    program.write_text("import sys; print('new', sys.argv[1]); sys.exit(int(sys.argv[1]))")
     for code in (0, 1):
-        program.write_text(f"import sys; print('new', sys.argv[1]); sys.exit({code})")
         assert fill.main("words", f"number={code}") == code
         shown = f"    words\n\n```\nnew {code}\n```"
         assert page.read_text() == f"By hand.\n\n<!-- x: make words -->\n\n{shown}\n\n<!-- end of x -->\n\nBy hand.\n"
