@@ -54,15 +54,17 @@ test-plain: .venv/.installed
 test-fallback: .venv/.installed
 	MCSIM_PLAIN_NUMBA=1 $(BIN)/python -m pytest tests/test_fallback.py $(ARGS)
 
-# Each in an environment of its own: random numbers, compiler, boots, tables and store.
+# Each in an environment of its own: random numbers, compiler, boots, tables and store, with the oldest numba, numpy and
+# polars that pyproject.toml allows, and with the newest.
 SOME_TESTS := tests/test_rng.py tests/test_compile.py tests/test_mail_2022.py tests/test_merge.py
-test-oldest: CHOICE := lowest-direct
-test-newest: CHOICE := highest
+LOWEST := import re, tomllib; needs = tomllib.load(open("pyproject.toml", "rb"))["project"]["dependencies"]; \
+  print(*(re.sub(">=([0-9.]+).*", r"==\1", each) for each in needs if re.match("numba|numpy|polars", each)))
+test-oldest: RELEASES = $(shell $(PYTHON) -c '$(LOWEST)')
+test-newest: RELEASES = numba numpy polars
 test-oldest test-newest:
 	$(PYTHON) -m venv --clear build/$@
-	build/$@/bin/python -m pip install --quiet --disable-pip-version-check uv
-	build/$@/bin/uv pip install --quiet --python build/$@/bin/python --resolution $(CHOICE) . 'pytest>=8.2' 'hypothesis>=6.100'
-	@build/$@/bin/uv pip list --quiet --python build/$@/bin/python | grep -E '^(numba|llvmlite|numpy|polars|scipy) '
+	build/$@/bin/python -m pip install --quiet --disable-pip-version-check . $(RELEASES) 'pytest>=8.2' 'hypothesis>=6.100'
+	@build/$@/bin/python -m pip list --disable-pip-version-check | grep -E '^(numba|llvmlite|numpy|polars|scipy) '
 	build/$@/bin/python -m pytest -p no:cacheprovider $(SOME_TESTS) $(ARGS)
 
 # Findings lie in build/fuzz: a folder each, with the input, what it did, and how to have it again (docs/robustness.md).
