@@ -61,7 +61,6 @@ from mcsim.kernels.linux.slub import (
     log_event,
 )
 
-EPERM = 1
 ENOMEM = 12
 EINVAL = 22
 

@@ -5,7 +5,7 @@ A shipped board is named in an experiment (`[machine] board = "NAME"`), a board 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,12 +14,11 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.json_schema import SkipJsonSchema
 
 from mcsim.errors import UserError, did_you_mean
-from mcsim.files import is_file, parse_toml, read_text
-from mcsim.model.section import CarriedError, Section, WholeNumber, section_of
+from mcsim.files import is_file
+from mcsim.model.section import CarriedError, Section, WholeNumber, read_section
 from mcsim.model.shipped import shipped_files
 from mcsim.model.units import SIZE_SYNTAX, SIZES_SYNTAX, format_size, parse_size, parse_sizes
 
-MAX_FILE = 1 << 20  # bytes
 LARGEST_MAX_ORDER = 15  # that kernels have room for (kernels/linux/machine.py)
 MAX_PAGES = 1 << 20  # of RAM that kernels have room for
 MAX_RANGES = 1000
@@ -300,11 +299,11 @@ class Board(Section):
             return next(each.ranges for each in self.memblock.reserved if each.ram == ram)
         return _top_down(self, ram)
 
-    def all_ram(self) -> tuple[int, ...]:
+    def all_ram(self) -> Sequence[int]:
         """Every size of RAM (bytes) that the board can have, ascending."""
         if self.memblock.reserved:
             return tuple(sorted(each.ram for each in self.memblock.reserved))
-        return tuple(range(self.ram.smallest, self.ram.largest + 1, self.ram.step))
+        return range(self.ram.smallest, self.ram.largest + 1, self.ram.step)
 
     def sizes(self) -> str:
         """The sizes of RAM that the board can have, in words."""
@@ -329,11 +328,7 @@ class Board(Section):
         if size % page_size:
             what = f"{format_size(size)} is not a multiple of the page size {format_size(page_size)}"
             raise UserError(what, valid=f"multiples of {format_size(page_size)}")
-        if self.memblock.reserved:
-            known = size in [each.ram for each in self.memblock.reserved]
-        else:
-            known = size % self.ram.step == 0 and self.ram.smallest <= size <= self.ram.largest
-        if not known:
+        if size not in self.all_ram():
             what = (
                 "is not a whole number of MB"
                 if size % self.ram.step and self.ram.step == 1 << 20
@@ -492,13 +487,10 @@ def load_board(board: str, folder: Path, key: str = "machine.board") -> Board:
 
 def read_board(path: Path) -> Board:
     """A board file. UserError, with the file, if it is none."""
-    values = parse_toml(read_text(path, limit=MAX_FILE, valid="a board file (TOML)"), path)
-    if "name" in values:
+    board = read_section(Board, path, "a board file (TOML)")
+    if board.name:
         raise UserError("unknown key", file=path, key="name", valid="the name of a board is that of its file")
-    try:
-        return section_of(Board, {**values, "name": path.stem})
-    except UserError as error:
-        raise error.at(file=path) from None
+    return board.model_copy(update={"name": path.stem})
 
 
 def board_or_only(board: str | None) -> Board:

@@ -25,7 +25,7 @@ from mcsim.files import is_file, is_folder, parse_toml, read_text
 from mcsim.model import section, variants
 from mcsim.model.board import Board, load_board
 from mcsim.model.release import Policies, Variant, full_name
-from mcsim.model.section import CarriedError, Section, WholeNumber, section_of
+from mcsim.model.section import MAX_FILE, CarriedError, Section, WholeNumber, read_section, section_of
 from mcsim.model.settings import Setting, apply
 from mcsim.model.shipped import shipped_files, shipped_folder
 from mcsim.model.units import DURATION_SYNTAX, SIZES_SYNTAX, format_size, parse_duration, parse_sizes
@@ -38,7 +38,6 @@ MIN_MEDIAN, MAX_MEDIAN = 0.01, 10.0
 MEDIAN_SYNTAX = f"a number from {MIN_MEDIAN:g} to {MAX_MEDIAN:g}"
 MAX_FACTOR = 2048.0  # what these numbers end below (kernels/jit/rng.py:FACTOR_BITS)
 FARTHEST = 3.6688  # sigmas from the median to the last of the quantiles that are drawn (kernels/jit/rng.py)
-MAX_FILE = 1 << 20  # bytes of an experiment file
 MAX_TITLE = 500  # letters
 MAX_CHOICES = 1000  # rows of [sweep]
 MAX_BOOTS = 1_000_000_000
@@ -586,17 +585,24 @@ def _name(given: str | None, path: Path) -> str:
 
 
 def _board(chosen: MachineChoice, workload: str, path: Path) -> Board:
-    recorded = _said_board(workload)
-    board = load_board(chosen.board, path.parent) if chosen.board else recorded_board(workload)
-    by_hand = workload.endswith(".toml")  # made for any board
-    if recorded is not None and not by_hand and recorded.of_recordings() != board.of_recordings():
-        what = f"{board.name} has other pages, stacks or another clock than {recorded.name}, of which the workload is"
-        raise UserError(what, key="machine.board", valid=recorded.name)
+    if chosen.board is None:
+        board = recorded_board(workload)
+    else:
+        board = load_board(chosen.board, path.parent)
+        _check_recorded(workload, board)
     if chosen.min_free_kbytes is None:
         return board
     return board.model_copy(
         update={"machine": board.machine.model_copy(update={"min_free_kbytes": chosen.min_free_kbytes})}
     )
+
+
+def _check_recorded(workload: str, board: Board) -> None:
+    """Refuse recordings of a board whose programs would mean something else on this one."""
+    recorded = None if workload.endswith(".toml") else _said_board(workload)  # by hand: made for any board
+    if recorded is not None and recorded.of_recordings() != board.of_recordings():
+        what = f"{board.name} has other pages, stacks or another clock than {recorded.name}, of which the workload is"
+        raise UserError(what, key="machine.board", valid=recorded.name)
 
 
 def _variants(names: list[str], known: Mapping[str, Variant], board: Board) -> tuple[Variant, ...]:
@@ -650,11 +656,7 @@ def workload_timing(workload: str) -> WorkloadTiming:
     path = shipped_recordings().get(workload, Path(workload)) / "timing.toml"
     if not is_file(path):
         return WorkloadTiming()
-    values = parse_toml(read_text(path, limit=MAX_FILE), path)
-    try:
-        return section_of(WorkloadTiming, values)
-    except UserError as error:
-        raise error.at(file=path) from None
+    return read_section(WorkloadTiming, path)
 
 
 def _timing(given: Timing, workload: str) -> Timing:

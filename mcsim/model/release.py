@@ -6,18 +6,14 @@ A release is a variant that an experiment can name; so are the patches that were
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from mcsim.errors import UserError
-from mcsim.files import parse_toml, read_text
 from mcsim.model.board import Board
-from mcsim.model.section import CarriedError, Section, section_of
+from mcsim.model.section import CarriedError, Section, read_section, section_of
 from mcsim.model.shipped import shipped_files
-
-MAX_FILE = 1 << 20  # bytes
 
 
 class Policies(Section):
@@ -103,8 +99,7 @@ def full_name(name: str, known: Iterable[str]) -> str:
 @cache
 def shipped_variants() -> Mapping[str, Variant]:
     """The shipped releases by name, each behind the one that it is based on."""
-    paths = shipped_files("releases")
-    releases = {name: _read(path) for name, path in paths.items()}
+    releases = {name: read_section(Release, path) for name, path in shipped_files("releases").items()}
     known: dict[str, Variant] = {}
     while len(known) < len(releases):
         before = len(known)
@@ -116,14 +111,6 @@ def shipped_variants() -> Mapping[str, Variant]:
             left = ", ".join(sorted(releases.keys() - known))
             raise UserError(f"these are based on each other, or on none: {left}", key="based_on")
     return known
-
-
-def _read(path: Path) -> Release:
-    values = parse_toml(read_text(path, limit=MAX_FILE), path)
-    try:
-        return section_of(Release, values)
-    except UserError as error:
-        raise error.at(file=path) from None
 
 
 def _variant(name: str, release: Release, base: Variant | None) -> Variant:

@@ -2,6 +2,7 @@
 
 import textwrap
 import typing
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
@@ -9,6 +10,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from mcsim.errors import UserError, did_you_mean
+from mcsim.files import parse_toml, read_text
+
+MAX_FILE = 1 << 20  # bytes of an experiment, a board, a release
 
 
 class Section(BaseModel):
@@ -48,6 +52,15 @@ def section_of(model: type[AnySection], values: object, *prefix: str) -> AnySect
         return model.model_validate(values)
     except ValidationError as error:
         raise user_error(error, model, prefix) from None
+
+
+def read_section(model: type[AnySection], path: Path, valid: str | None = None) -> AnySection:
+    """A TOML file as the table that it is to be. UserError, with the file, if it is none."""
+    values = parse_toml(read_text(path, limit=MAX_FILE, valid=valid), path)
+    try:
+        return section_of(model, values)
+    except UserError as error:
+        raise error.at(file=path) from None
 
 
 def json_schema(model: type[Section], kind: str) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def everywhere(experiment: Experiment, name: str) -> Experiment:
     """
     from mcsim.model.experiment import StopRules
 
-    ram = experiment.board.all_ram()
+    ram = tuple(experiment.board.all_ram())
     return dataclasses.replace(experiment, name=name, ram=ram, stop=StopRules(), skipped=frozenset())
 
 
