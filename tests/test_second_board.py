@@ -118,6 +118,12 @@ def test_a_workload_recorded_on_another_board_is_refused(folder: Path, capsys: p
     assert "made-up has other pages, stacks or another clock than m5208evb" in capsys.readouterr().err
 
 
+def test_noise_that_it_does_not_have_is_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "second.toml").write_text(EXPERIMENT + "[timing]\njitter = 2\n")
+    assert run_cli(["run", "second.toml"]) == 2
+    assert "timing.jitter: the board made-up does not say what delays these are" in capsys.readouterr().err
+
+
 def test_its_ram_sizes_are_its_own(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "second.toml").write_text(EXPERIMENT.replace('"16M", "32M"', '"24M"'))
     assert run_cli(["run", "second.toml"]) == 2

@@ -563,7 +563,7 @@ def _build(values: dict[str, Any], text: str, path: Path) -> Experiment:
         ram=ram,
         board=board,
         workload=workload,
-        timing=_timing(file.timing, workload),
+        timing=_timing(file.timing, workload, board),
         boots=question.boots,
         seed=question.seed,
         stop=_stop(file.stop, names),
@@ -659,10 +659,14 @@ def workload_timing(workload: str) -> WorkloadTiming:
     return read_section(WorkloadTiming, path)
 
 
-def _timing(given: Timing, workload: str) -> Timing:
+def _timing(given: Timing, workload: str, board: Board) -> Timing:
     """The timing of an experiment: what it does not say comes from its workload."""
     fitted = workload_timing(workload).timing.model_dump(exclude_unset=True)
-    return section_of(Timing, {**fitted, **given.model_dump(exclude_unset=True)}, "timing")
+    timing = section_of(Timing, {**fitted, **given.model_dump(exclude_unset=True)}, "timing")
+    if timing.jitter == 2 and board.noise is None:
+        what = f"the board {board.name} does not say what delays these are"
+        raise UserError(what, key="timing.jitter", valid="0, or a table [noise] in the board's file")
+    return timing
 
 
 def _stop(rules: StopRules, names: list[str]) -> StopRules:
